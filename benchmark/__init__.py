@@ -1,0 +1,1 @@
+"""What is run: streams, models, metrics, tracking, and the command that brings them together."""

@@ -1,0 +1,11 @@
+"""The one kind of error that is the user's to mend."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """Wrong use or unusable input: one line that says what was wrong and what to do; the command exits with 2."""
+
+
+class DataNotFound(UsageError):
+    """The images of a stream are not there; the message says what to download, and where to put it."""

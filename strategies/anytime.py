@@ -1,0 +1,167 @@
+"""The anytime learner of ALMA as an Avalanche strategy, and the ingredients that every rival shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from strategies.optimisation import MegabatchOptimisation
+from strategies.registry import REPLAYS
+from strategies.replay import Memory, ReplayMegabatches
+from strategies.selection import BestValidation
+
+
+class Loader(Protocol):
+    """Turns an Avalanche data set into batches [x, y, task label]."""
+
+    def train_batches(self, dataset: AvalancheDataset, batch_size: int, megabatch: int) -> Iterable[list[Tensor]]:
+        """Shuffled, augmented batches; each iteration is a new epoch. Has a length."""
+
+    def eval_batches(self, dataset: AvalancheDataset, batch_size: int) -> Iterable[list[Tensor]]:
+        """Batches in order, without augmentation. Has a length."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Model, data handling and recipe of a run: all that rivals on one leaderboard have in common.
+
+    Attributes:
+        make_model: ``make_model(k)`` returns the model with its k-th random initialisation, the same for the same
+            k and seed; the learner starts from k = 0.
+        megabatches: how many times the learner trains (B, or fewer when it waits).
+        epochs: epochs per megabatch.
+        batch_size, eval_batch_size: samples per training and evaluation batch.
+        lr, momentum, weight_decay: SGD.
+        milestones, lr_decay: fractions of a megabatch's epochs after which the learning rate is multiplied.
+        carry_momentum: whether optimiser state survives from one megabatch to the next.
+        replay: name of the replay policy.
+        buffer_size: earlier training samples that bounded memories keep.
+        val_fraction: fraction of each megabatch that is its validation part.
+        seed: of everything random in the learner.
+        device: where the model is trained.
+        evaluator: Avalanche's evaluation plugin; None measures and records nothing.
+        loader: faster path to batches; None uses Avalanche's.
+        plugins: further plugins, run after the learner's own.
+    """
+
+    make_model: Callable[[int], nn.Module]
+    megabatches: int
+    epochs: int = 50
+    batch_size: int = 64
+    eval_batch_size: int = 256
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    milestones: Sequence[float] = (0.4, 0.8)
+    lr_decay: float = 0.1
+    carry_momentum: bool = False
+    replay: str = "full"
+    buffer_size: int = 1000
+    val_fraction: float = 0.1
+    seed: int = 0
+    device: str = "cpu"
+    evaluator: EvaluationPlugin | None = None
+    loader: Loader | None = None
+    plugins: Sequence[SupervisedPlugin] = field(default_factory=tuple)
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """SGD over all parameters of ``model``."""
+        return SGD(model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def template_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of Avalanche's supervised templates, but for ``plugins``."""
+        model = self.make_model(0)
+        return {
+            "model": model,
+            "optimizer": self.optimizer(model),
+            "train_mb_size": self.batch_size,
+            "train_epochs": self.epochs,
+            "eval_mb_size": self.eval_batch_size,
+            "device": self.device,
+            "evaluator": self.evaluator,
+        }
+
+    def optimisation(self) -> MegabatchOptimisation:
+        """The learning-rate schedule of the recipe."""
+        return MegabatchOptimisation(
+            lr=self.lr, milestones=self.milestones, decay=self.lr_decay, carry_momentum=self.carry_momentum
+        )
+
+    def training_memory(self) -> Memory:
+        """What is trained on at each megabatch."""
+        return self._memory(self.replay, self.buffer_size, "training")
+
+    def selection(self, replay: str | None = None) -> BestValidation:
+        """Best-validation selection; earlier validation parts accumulate as ``replay`` (default: ours) has it."""
+        capacity = round(self.buffer_size * self.val_fraction / (1 - self.val_fraction))
+        return BestValidation(self._memory(replay or self.replay, capacity, "validation"))
+
+    def _memory(self, replay: str, capacity: int, role: str) -> Memory:
+        memory: Memory = REPLAYS.load(replay).target(capacity=capacity, seed=self.seed, role=role)
+        return memory
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What the pruning strategies can be asked to vary.
+
+    Attributes:
+        tau: number of 20 % pruning steps at the end; the final density is 0.8 ** tau.
+        score: name of the score that ranks the weights.
+        scope: name of the distribution over layers.
+        nested: whether a pruned weight stays pruned for ever.
+        score_fraction: samples a scoring uses, as a fraction of one megabatch.
+    """
+
+    tau: float = 4.5
+    score: str = "snip"
+    scope: str = "global"
+    nested: bool = True
+    score_fraction: float = 0.2
+
+
+class AnytimeStrategy(SupervisedTemplate):
+    """The ALMA learner (arXiv 2106.09563, algorithm 1).
+
+    For each megabatch: add it to what is replayed, train for some epochs with a schedule of its own, hand over
+    the epoch with the best validation accuracy. ``plugins`` say what else happens, such as pruning.
+    """
+
+    def __init__(self, learner: Learner, plugins: Sequence[SupervisedPlugin] = ()):
+        # Order matters: the optimiser is ready before masks are put on it, and the best weights are restored
+        # before the plugins that measure them.
+        super().__init__(
+            **learner.template_arguments(),
+            plugins=[
+                ReplayMegabatches(learner.training_memory()),
+                learner.optimisation(),
+                *plugins,
+                learner.selection(),
+                *learner.plugins,
+            ],
+        )
+        self.loader = learner.loader
+
+    def make_train_dataloader(self, **kwargs: Any) -> None:
+        """Batches of the adapted data set, through the learner's loader if there is one."""
+        if self.loader is None:
+            super().make_train_dataloader(**kwargs)
+        else:
+            self.dataloader = self.loader.train_batches(
+                self.adapted_dataset, self.train_mb_size, self.clock.train_exp_counter
+            )
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        """Batches for evaluation, through the learner's loader if there is one."""
+        if self.loader is None:
+            super().make_eval_dataloader(**kwargs)
+        else:
+            self.dataloader = self.loader.eval_batches(self.adapted_dataset, self.eval_mb_size)

@@ -1,0 +1,163 @@
+"""Registries: one file plus one decorator adds a name, and listing the names imports nothing.
+
+A registry knows its entries in two ways. ``names()`` and ``descriptions()`` read the source files of a
+package (and the metadata of installed entry points), so that ``--list`` answers without importing torch.
+``load(name)`` imports the one module that registers the name.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class UnknownName(ValueError):
+    """A name that no registry entry has; the message suggests the nearest one."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered object.
+
+    ``version`` is bumped whenever the meaning of the entry changes: it is recorded with every result, and
+    results of two versions never share a leaderboard row. ``traits`` are what the registry's readers need
+    to know beforehand (for a stream: its default number of megabatches; for a strategy: the options it uses).
+    """
+
+    name: str
+    target: Any
+    version: int
+    traits: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Where a name comes from and its first docstring line, known without importing it."""
+
+    module: str
+    description: str
+
+
+@dataclass
+class Registry:
+    """Named entries of one kind.
+
+    ``variable`` is the name under which the registry is used as a decorator (``@SCORES.register("snip")``),
+    ``package`` the package whose files are read for such decorators, ``group`` the entry-point group through
+    which an installed third-party package adds entries without a fork.
+    """
+
+    kind: str
+    variable: str
+    package: str
+    group: str
+    _entries: dict[str, Entry] = field(default_factory=dict)
+
+    def register(self, name: str, *, version: int = 1, **traits: Any) -> Callable[[T], T]:
+        """Decorator that adds a class or function under ``name``.
+
+        Raises:
+            ValueError: the name is taken, or the object has no docstring (``--list`` would show an empty line).
+        """
+
+        def add(target: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            if not (getattr(target, "__doc__", None) or "").strip():
+                raise ValueError(f"{self.kind} {name!r} needs a docstring: its first line is what --list shows")
+            self._entries[name] = Entry(name, target, version, traits)
+            return target
+
+        return add
+
+    def names(self) -> list[str]:
+        """All names, sorted without regard to case."""
+        return sorted(self._listed, key=str.lower)
+
+    def descriptions(self) -> dict[str, str]:
+        """Name -> one line, sorted like :meth:`names`."""
+        return {name: self._listed[name].description for name in self.names()}
+
+    def check(self, name: str) -> str:
+        """Return ``name`` if it exists.
+
+        Raises:
+            UnknownName: it does not; the message names the nearest entry, or all of them.
+        """
+        if name in self._listed or name in self._entries:
+            return name
+        folded = {known.lower(): known for known in self.names()}
+        near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+        hint = f"did you mean {folded[near[0]]!r}?" if near else "known: " + ", ".join(self.names())
+        raise UnknownName(f"unknown {self.kind} {name!r}: {hint}")
+
+    def load(self, name: str) -> Entry:
+        """Import the module that registers ``name`` and return its entry.
+
+        Raises:
+            UnknownName: no such name.
+        """
+        self.check(name)
+        if name not in self._entries:
+            importlib.import_module(self._listed[name].module)
+        return self._entries[name]
+
+    @cached_property
+    def _listed(self) -> dict[str, _Listed]:
+        listed = dict(self._from_files())
+        for point in entry_points(group=self.group):
+            if point.name in listed:
+                raise ValueError(f"the installed package {_distribution(point)} repeats the {self.kind} {point.name!r}")
+            listed[point.name] = _Listed(point.module, _distribution(point))
+        return listed
+
+    def _from_files(self) -> dict[str, _Listed]:
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError(f"no package {self.package!r}")
+        listed: dict[str, _Listed] = {}
+        root = Path(next(iter(spec.submodule_search_locations)))
+        for path in sorted(root.rglob("*.py")):
+            source = path.read_text(encoding="utf-8")
+            if f"@{self.variable}.register(" not in source:
+                continue
+            module = ".".join((self.package, *path.relative_to(root).with_suffix("").parts))
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    doc = (ast.get_docstring(node) or "").split("\n")[0]
+                    for name in map(self._registered_name, node.decorator_list):
+                        if name is not None:
+                            listed[name] = _Listed(module, doc)
+        return listed
+
+    def _registered_name(self, decorator: ast.expr) -> str | None:
+        match decorator:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=variable), attr="register"),
+                args=[ast.Constant(value=str(name)), *_],
+            ) if variable == self.variable:
+                return name
+        return None
+
+
+def _distribution(point: EntryPoint) -> str:
+    if point.dist is None:
+        return f"installed: {point.value}"
+    summary = point.dist.metadata.get("Summary") or point.value
+    return f"{summary} ({point.dist.name} {point.dist.version})"
+
+
+STRATEGIES = Registry("strategy", "STRATEGIES", "strategies", "anytime_bench.strategies")
+SCORES = Registry("score", "SCORES", "strategies.pruning", "anytime_bench.scores")
+DISTRIBUTIONS = Registry("scope", "DISTRIBUTIONS", "strategies.pruning", "anytime_bench.scopes")
+REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.replays")

@@ -1,0 +1,107 @@
+"""Replay: what is trained on at megabatch t, given what has arrived (ALMA, arXiv 2106.09563, section 3).
+
+A memory sees the megabatches in order and answers each with the data to use: training memories feed the
+learner, and a second one of the same kind accumulates the validation parts just so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.core import SupervisedPlugin
+from avalanche.training.templates import SupervisedTemplate
+
+from strategies.registry import REPLAYS
+from strategies.seeds import numpy_generator
+
+
+class Memory(ABC):
+    """Takes megabatches in order of arrival and says which data to use after each.
+
+    ``capacity`` is the number of earlier samples a bounded memory keeps; ``seed`` and ``role`` fix its draws.
+    """
+
+    def __init__(self, *, capacity: int, seed: int, role: str):
+        self.capacity = capacity
+        self.seed = seed
+        self.role = role
+
+    @abstractmethod
+    def observe(self, megabatch: AvalancheDataset) -> AvalancheDataset:
+        """Data to use once ``megabatch`` has arrived; every sample at most once, the newest ones last."""
+
+
+@REPLAYS.register("full")
+class FullReplay(Memory):
+    """M_1..M_t: everything that has arrived, ALMA's and APP's default."""
+
+    _seen: AvalancheDataset | None = None
+
+    def observe(self, megabatch: AvalancheDataset) -> AvalancheDataset:
+        """All megabatches so far."""
+        self._seen = megabatch if self._seen is None else self._seen.concat(megabatch)
+        return self._seen
+
+
+@REPLAYS.register("none")
+class NoReplay(Memory):
+    """M_t: only the newest megabatch."""
+
+    def observe(self, megabatch: AvalancheDataset) -> AvalancheDataset:
+        """The megabatch itself."""
+        return megabatch
+
+
+@REPLAYS.register("last")
+class LastReplay(Memory):
+    """M_{t-1}, M_t: the newest megabatch and the one before."""
+
+    _previous: AvalancheDataset | None = None
+
+    def observe(self, megabatch: AvalancheDataset) -> AvalancheDataset:
+        """The previous megabatch, if there is one, and this one."""
+        both = megabatch if self._previous is None else self._previous.concat(megabatch)
+        self._previous = megabatch
+        return both
+
+
+@REPLAYS.register("buffer")
+class BufferReplay(Memory):
+    """M_t and a reservoir of k earlier samples, in which each earlier sample is equally likely (Vitter 1985)."""
+
+    _reservoir: AvalancheDataset | None = None
+    _arrivals = 0
+    _megabatches = 0
+
+    def observe(self, megabatch: AvalancheDataset) -> AvalancheDataset:
+        """The reservoir as it was before this megabatch, then the megabatch, which afterwards enters it."""
+        held = 0 if self._reservoir is None else len(self._reservoir)
+        both = megabatch if self._reservoir is None else self._reservoir.concat(megabatch)
+        rng = numpy_generator(self.seed, f"reservoir of {self.role}", self._megabatches)
+        # Algorithm R over the positions of `both`: slot j of the reservoir holds the sample at slots[j].
+        slots = list(range(held))
+        for position in range(held, len(both)):
+            self._arrivals += 1
+            if len(slots) < self.capacity:
+                slots.append(position)
+            else:
+                slot = int(rng.integers(self._arrivals))
+                if slot < self.capacity:
+                    slots[slot] = position
+        self._megabatches += 1
+        self._reservoir = both.subset(np.array(slots, dtype=int).tolist()) if slots else None
+        return both
+
+
+class ReplayMegabatches(SupervisedPlugin, supports_distributed=False):
+    """Puts the data that a :class:`Memory` answers with in place of the newest megabatch, for training."""
+
+    def __init__(self, memory: Memory):
+        super().__init__()
+        self.memory = memory
+
+    def after_train_dataset_adaptation(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Replace the adapted data set before Avalanche makes the data loader."""
+        strategy.adapted_dataset = self.memory.observe(strategy.experience.dataset).train()

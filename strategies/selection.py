@@ -1,0 +1,61 @@
+"""Model selection: within each megabatch, the epoch with the best validation accuracy is handed over."""
+
+from __future__ import annotations
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.core import SupervisedPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+
+from strategies.evaluation import count_correct
+from strategies.replay import Memory
+
+
+class BestValidation(SupervisedPlugin, supports_distributed=False):
+    """Keeps the weights of the best validation epoch; that model is tested, and training goes on from it.
+
+    The validation part of a megabatch is the attribute ``valid_dataset`` of its experience; ``memory`` says
+    which earlier parts are used beside it. Of equally good epochs the first wins.
+
+    Attributes:
+        epoch: the selected epoch of the current megabatch, from 0.
+        correct, samples: right predictions of the selected model, out of how many validation images.
+        epochs_correct: right predictions after each epoch of the current megabatch.
+        evaluated_samples: validation images run forward over the whole run.
+    """
+
+    def __init__(self, memory: Memory):
+        super().__init__()
+        self.memory = memory
+        self.epoch = 0
+        self.correct = 0
+        self.samples = 0
+        self.epochs_correct: list[int] = []
+        self.evaluated_samples = 0
+        self._validation: AvalancheDataset | None = None
+        self._best: dict[str, Tensor] | None = None
+
+    def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Take in the validation part of the new megabatch and forget the old megabatch's best."""
+        self._validation = self.memory.observe(strategy.experience.valid_dataset)
+        self.samples = len(self._validation)
+        self.epochs_correct = []
+        self._best = None
+
+    @torch.no_grad()
+    def after_training_epoch(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Validate, and keep a copy of the weights if no earlier epoch of this megabatch was as good."""
+        correct = count_correct(strategy, self._validation)
+        self.evaluated_samples += self.samples
+        self.epochs_correct.append(correct)
+        if self._best is None or correct > self.correct:
+            self.correct = correct
+            self.epoch = len(self.epochs_correct) - 1
+            self._best = {name: value.clone() for name, value in strategy.model.state_dict().items()}
+
+    def after_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Hand over the best epoch's weights."""
+        if self._best is not None:
+            strategy.model.load_state_dict(self._best)
+        self._best = None
