@@ -11,8 +11,11 @@ from strategies.seeds import numpy_generator
 
 TEST_FRACTION = 0.2
 
+DEMO = {"shots": None, "test_shots": None, "epochs": 10}
+"""All of these few and small images fit the demo profile."""
 
-@STREAMS.register("digits", megabatches=(10,), resolution=8, model="cnn", classes=10, train_per_class=140)
+
+@STREAMS.register("digits", megabatches=(10,), resolution=8, model="cnn", classes=10, demo=DEMO, train_per_class=144, test_per_class=36)
 def digits(request: StreamRequest) -> StreamData:
     """1,797 handwritten digits, 8 px grey, embedded in scikit-learn (UCI ML digits): for quick real runs."""
     from sklearn.datasets import load_digits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from benchmark.errors import DataNotFound
 from benchmark.registry import STREAMS
 from benchmark.streams.images import StreamData, StreamRequest
@@ -26,10 +28,18 @@ fungus n12998815 n13037406 n13040303 n13044778 n13052670
 """Group -> its ImageNet classes by WordNet id, so that a tree with missing classes still maps right."""
 
 MEAN, STD = (0.4717, 0.4499, 0.3837), (0.2600, 0.2516, 0.2575)
-SIZES = {"classes": 14, "train_per_class": 6394, "test_per_class": 246}
 
 
-@STREAMS.register("restricted_imagenet", megabatches=(3,), download=False, **SIZES)
+def find_tree(root: Path) -> Path | None:
+    """The folder at or below ``root`` that holds ``train`` and ``val``, or None."""
+    trees = (root, root / "imagenet", root / "ILSVRC2012")
+    return next((tree for tree in trees if (tree / "train").is_dir() and (tree / "val").is_dir()), None)
+
+
+TRAITS = {"classes": 14, "locate": find_tree, "train_per_class": 6394, "test_per_class": 246}
+
+
+@STREAMS.register("restricted_imagenet", megabatches=(3,), **TRAITS)
 def restricted_imagenet(request: StreamRequest) -> StreamData:
     """Restricted ImageNet: 89,517 + 3,450 images of 69 ImageNet classes in 14 groups; needs an ImageNet tree."""
     return _from_tree("restricted_imagenet", request)
@@ -40,8 +50,7 @@ def restricted_imagenet(request: StreamRequest) -> StreamData:
     megabatches=(10, 30, 70, 120),
     shots=540,
     stratified=True,
-    download=False,
-    **{**SIZES, "train_per_class": 540, "test_per_class": 100},
+    **{**TRAITS, "train_per_class": 540, "test_per_class": 100},
 )
 def restricted_imagenet_fewshot(request: StreamRequest) -> StreamData:
     """Few-shot Restricted ImageNet: 540 shots of each of the 14 groups (7,560 images), the main job's stream."""
@@ -49,14 +58,11 @@ def restricted_imagenet_fewshot(request: StreamRequest) -> StreamData:
 
 
 def _from_tree(label: str, request: StreamRequest) -> StreamData:
-    root = request.data_root
-    for tree in (root, root / "imagenet", root / "ILSVRC2012"):
-        if (tree / "train").is_dir() and (tree / "val").is_dir():
-            break
-    else:
+    tree = find_tree(request.data_root)
+    if tree is None:
         raise DataNotFound(
-            f"no ImageNet tree in {root}: download ILSVRC2012 (registration at image-net.org), lay it out as "
-            "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, and name its folder with --data-root"
+            f"no ImageNet tree in {request.data_root}: download ILSVRC2012 (registration at image-net.org), lay it "
+            "out as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, and name its folder with --data-root"
         )
     train, val = (files_by_wnid(GROUPS, lambda wnid, part=part: tree / part / wnid) for part in ("train", "val"))
     return grouped(label, "restricted_imagenet", GROUPS, train, val, request, MEAN, STD)

@@ -1,0 +1,236 @@
+"""RunConfig: everything that defines one run, validated, serialisable and hashable; and the named profiles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from benchmark.errors import UsageError
+from benchmark.registry import MODELS, STREAMS
+from strategies.pruning.schedules import density_of, tau_of
+from strategies.registry import DISTRIBUTIONS, REPLAYS, SCORES, STRATEGIES, UnknownName
+
+PROTOCOL_VERSION = 1
+"""Bumped when the protocol itself changes meaning: results of two versions never share a leaderboard."""
+
+
+def option(group: str, description: str, default: Any = ..., **constraints: Any) -> Any:
+    """A field that becomes a command-line option: ``group`` is its heading in ``--help``."""
+    return Field(default, description=description, json_schema_extra={"group": group}, **constraints)
+
+
+class RunConfig(BaseModel):
+    """One run, complete: nothing is left to a default that could change later.
+
+    Field names are the command's options with underscores. ``stream``, ``data`` and everything that shapes
+    stream and recipe form the protocol, ``strategy`` and its pruning options the variant.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stream: str = option("Stream", "which images, in which order")
+    data: Literal["auto", "real", "synthetic"] = option(
+        "Stream", "real images, procedural stand-ins, or stand-ins only where images have no public download", "auto"
+    )
+    resolution: int = option("Stream", "height and width of the images in pixels", ge=4, le=1024)
+    megabatches: int = option("Stream", "B: how many megabatches the training images arrive in", ge=1)
+    shots: int | None = option("Stream", "training images of each class; all of them if not given", None, ge=1)
+    test_shots: int | None = option("Stream", "test images of each class; all of them if not given", None, ge=1)
+    replay: str = option("Stream", "what is trained on at megabatch t: full, none, last or buffer", "full")
+    buffer_size: int = option("Stream", "earlier images that bounded memories keep", 1000, ge=1)
+    wait: int = option("Stream", "train on every w-th megabatch only, on all that has arrived since", 1, ge=1)
+    val_fraction: float = option("Stream", "part of each megabatch held out for validation", 0.1, gt=0, lt=1)
+    stratified: bool = option("Stream", "deal every class out evenly over the megabatches")
+    skip_corrupt: bool = option("Stream", "leave out unreadable images, and say how many", False)
+
+    strategy: str = option("Strategy", "how the learner learns")
+    score: str = option("Strategy", "what ranks the weights", "snip")
+    tau: float = option("Strategy", "final density as 0.8 ** tau", 4.5, gt=0, le=100)
+    scope: str = option("Strategy", "where weights compete: global, local or erk", "global")
+    nested: bool = option("Strategy", "a pruned weight stays pruned", True)
+    score_fraction: float = option("Strategy", "images a scoring reads, as part of one megabatch", 0.2, gt=0, le=1)
+
+    model: str = option("Training", "network architecture")
+    epochs: int = option("Training", "epochs per megabatch", ge=1)
+    batch_size: int = option("Training", "images per training batch", ge=2)
+    lr: float = option("Training", "learning rate at the start of each megabatch", 0.1, gt=0)
+    momentum: float = option("Training", "of SGD", 0.9, ge=0, lt=1)
+    weight_decay: float = option("Training", "of SGD", 1e-4, ge=0)
+    milestones: tuple[float, ...] = option(
+        "Training", "parts of a megabatch's epochs after which the rate decays", (0.4, 0.8)
+    )
+    lr_decay: float = option("Training", "factor of each decay of the rate", 0.1, gt=0, le=1)
+    carry_momentum: bool = option("Training", "keep the optimiser's state from one megabatch to the next", False)
+    seed: int = option("Training", "of split, initialisation, batches and scoring", 0, ge=0, lt=2**32)
+    device: str = option("Training", "auto, cpu or cuda; not part of the protocol", "auto")
+
+    @field_validator("stream", "strategy", "score", "scope", "model", "replay")
+    @classmethod
+    def _known(cls, name: str, info: Any) -> str:
+        registries = {
+            "stream": STREAMS,
+            "strategy": STRATEGIES,
+            "score": SCORES,
+            "scope": DISTRIBUTIONS,
+            "model": MODELS,
+            "replay": REPLAYS,
+        }
+        return registries[info.field_name].check(name)
+
+    @field_validator("device")
+    @classmethod
+    def _device_form(cls, device: str) -> str:
+        if device not in ("auto", "cpu") and device.split(":")[0] != "cuda":
+            raise ValueError(f"unknown device {device!r}: auto, cpu, cuda or cuda:N")
+        return device
+
+    @model_validator(mode="after")
+    def _milestones_in_order(self) -> RunConfig:
+        if not all(0 < m < 1 for m in self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise ValueError("milestones are increasing fractions of a megabatch's epochs, each between 0 and 1")
+        return self
+
+    @property
+    def density(self) -> float:
+        """Final density, 0.8 ** tau."""
+        return density_of(self.tau)
+
+    def variant(self) -> dict[str, Any]:
+        """The options that tell this strategy from others on the same board: those it uses, and their versions."""
+        entry = STRATEGIES.load(self.strategy)
+        options = {name: getattr(self, name) for name in entry.traits["options"]}
+        versions = {"strategy_version": entry.version}
+        if "score" in options:
+            versions["score_version"] = SCORES.load(self.score).version
+        if "scope" in options:
+            versions["scope_version"] = DISTRIBUTIONS.load(self.scope).version
+        return {"strategy": self.strategy, **options, **versions}
+
+    def protocol(self) -> dict[str, Any]:
+        """What two runs must have in common to be compared, but for the data themselves.
+
+        Avalanche's strategies bring their own memory: their replay is ``own``, whatever was asked for.
+        """
+        fields = {name: value for name, value in self.model_dump(mode="json").items() if name in PROTOCOL_FIELDS}
+        if STRATEGIES.load(self.strategy).traits.get("memory") == "own":
+            fields["replay"] = "own"
+        if fields["replay"] != "buffer":
+            del fields["buffer_size"]
+        fields["stream_version"] = STREAMS.load(self.stream).version
+        fields["model_version"] = MODELS.load(self.model).version
+        fields["protocol_version"] = PROTOCOL_VERSION
+        return fields
+
+
+_NOT_PROTOCOL = {"strategy", "score", "tau", "scope", "nested", "score_fraction", "seed", "device", "skip_corrupt"}
+PROTOCOL_FIELDS = [name for name in RunConfig.model_fields if name not in _NOT_PROTOCOL]
+
+
+def fingerprint(fields: Mapping[str, Any]) -> str:
+    """12 hex digits, equal for equal fields in any order."""
+    return hashlib.sha256(json.dumps(dict(fields), sort_keys=True).encode()).hexdigest()[:12]
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "demo": {"model": "resnet20s", "epochs": 5, "shots": 180, "test_shots": 100},
+    "paper": {"model": "resnet50", "epochs": 50},
+}
+"""Named recipes. ``paper`` is that of arXiv 2204.01640; ``demo`` ends within three minutes on two cores."""
+
+LONG_STREAM = 120
+"""Megabatches from which the paper's few-shot recipe uses batches of 32 instead of 64."""
+
+
+def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
+    """Complete the options that were given with the profile's and the stream's defaults.
+
+    Args:
+        given: option -> value, with or without underscores as in a configuration file; ``density`` may stand in
+            place of ``tau``.
+        profile: name of a profile.
+
+    Raises:
+        UsageError: an unknown key or name, a value out of range, or options that exclude each other.
+    """
+    options = {name.replace("-", "_"): value for name, value in given.items()}
+    if "density" in options:
+        if "tau" in options:
+            raise UsageError("--tau and --density say the same thing: give one of them")
+        try:
+            options["tau"] = max(tau_of(float(options.pop("density"))), 1e-12)
+        except ValueError as error:
+            raise UsageError(f"--density: {error}") from error
+    try:
+        traits = STREAMS.load(str(options.get("stream"))).traits
+    except UnknownName as error:
+        raise UsageError(str(error)) from error
+    defaults = {
+        "resolution": traits.get("resolution", 32),
+        "megabatches": traits["megabatches"][0],
+        "shots": traits.get("shots"),
+        "stratified": traits.get("stratified", False),
+        **PROFILES[profile],
+        **({"model": traits["model"]} if "model" in traits else {}),
+        **traits.get(profile, {}),
+    }
+    merged = {**defaults, **options}
+    merged.setdefault("batch_size", 32 if merged["megabatches"] == LONG_STREAM else 64)
+    try:
+        config = RunConfig(**merged)
+    except ValidationError as error:
+        raise UsageError(_first_problem(error)) from error
+    smallest = MODELS.load(config.model).traits.get("min_resolution", 1)
+    if config.resolution < smallest:
+        raise UsageError(f"{config.model} needs images of {smallest} px or more: raise --resolution or change --model")
+    return config
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Options from a YAML file.
+
+    Raises:
+        UsageError: it cannot be read, or does not hold a mapping.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold options, one 'name: value' a line")
+    return {str(name): value for name, value in content.items()}
+
+
+def options_by_group() -> dict[str, dict[str, FieldInfo]]:
+    """Heading of ``--help`` -> field name -> field, in the order of the class."""
+    groups: dict[str, dict[str, FieldInfo]] = {}
+    for name, info in RunConfig.model_fields.items():
+        extra = info.json_schema_extra
+        assert isinstance(extra, dict)
+        groups.setdefault(str(extra["group"]), {})[name] = info
+    return groups
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in the words of the command line."""
+    import difflib
+
+    problem = error.errors()[0]
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, RunConfig.model_fields, n=1)
+        return f"unknown option {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if isinstance(problem.get("ctx", {}).get("error"), UnknownName):
+        return message
+    flag = f"--{name.replace('_', '-')}: " if name else ""
+    return f"{flag}{message}" + (f", not {problem['input']!r}" if name else "")

@@ -1,0 +1,233 @@
+"""From a configuration to a result: the library entry.
+
+>>> from benchmark.config import resolved
+>>> from benchmark.experiment import prepare, run
+>>> config = resolved({"stream": "digits", "strategy": "APP", "epochs": 1}, profile="demo")
+>>> prepared = prepare(config, data_root="data", cache=".cache")
+>>> run(prepared).final("test/accuracy")   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.training.determinism.rng_manager import RNGManager
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+
+from benchmark.config import RunConfig, fingerprint
+from benchmark.errors import UsageError
+from benchmark.metrics.anytime import AnytimePerformance
+from benchmark.metrics.compute import Compute, Resources
+from benchmark.metrics.gap import CleanGap, ReferenceGap
+from benchmark.metrics.size import ModelSize
+from benchmark.models.build import model_factory
+from benchmark.streams.build import Stream, build_stream, load_data
+from benchmark.streams.images import StreamData, StreamRequest
+from benchmark.tracking import TAG_PREFIX, MLflowLogger, Store, provenance
+from strategies.anytime import Learner, Pruning
+from strategies.pruning.plugin import PruningPlugin
+from strategies.registry import STRATEGIES
+from strategies.seeds import derived_seed
+
+EVAL_BATCH = 256
+"""Images of an evaluation batch; has no influence on results."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose images were found and whose stream can be made; ``config.data`` is real or synthetic."""
+
+    config: RunConfig
+    data: StreamData
+    device: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came out of one run.
+
+    Attributes:
+        config: of the run.
+        series: metric name -> (steps, values); the step of an anytime series is the megabatch, from 1.
+        run_id: of the MLflow run, if it was tracked.
+    """
+
+    config: RunConfig
+    series: dict[str, tuple[list[int], list[float]]]
+    run_id: str | None
+
+    def final(self, name: str) -> float:
+        """Last value of a metric.
+
+        Raises:
+            KeyError: the run has no such metric.
+        """
+        return self.series[name][1][-1]
+
+    def at(self, name: str, megabatch: int) -> float | None:
+        """Value of an anytime series after ``megabatch``, from 1; None where it has none."""
+        steps, values = self.series.get(name, ([], []))
+        return dict(zip(steps, values, strict=True)).get(megabatch)
+
+
+def prepare(
+    config: RunConfig, *, data_root: str | Path, cache: str | Path, loaded: dict[Any, StreamData] | None = None
+) -> Prepared:
+    """Find and decode the images and make sure that the stream and the model can be built; trains nothing.
+
+    ``loaded`` keeps image sets between calls, for grids.
+
+    Raises:
+        UsageError: anything about data, stream or device that the user has to mend.
+    """
+    request = StreamRequest(Path(data_root), Path(cache), config.resolution, config.skip_corrupt)
+    loaded = {} if loaded is None else loaded
+    key = (config.stream, config.data, request)
+    if key not in loaded:
+        loaded[key] = load_data(config, request)
+    data = loaded[key]
+    device = _device(config.device)
+    config = config.model_copy(update={"data": data.source})
+    build_stream(config, data, "cpu")
+    return Prepared(config, data, device)
+
+
+def run(
+    prepared: Prepared, *, store: Store | None = None, profile: str = "", plugins: Sequence[SupervisedPlugin] = ()
+) -> RunResult:
+    """Train the strategy over the stream, test after each megabatch, and record it all in ``store``.
+
+    Args:
+        prepared: what :func:`prepare` returned.
+        store: MLflow store; None records nothing.
+        profile: name of the profile the configuration started from, recorded as a tag.
+        plugins: further Avalanche plugins, such as progress bars.
+    """
+    config = prepared.config
+    RNGManager.set_random_seeds(derived_seed(config.seed, "global") % 2**32)
+    stream = build_stream(config, prepared.data, prepared.device)
+    name = f"{config.stream} {config.strategy} seed {config.seed}"
+    tracked = store.run(name, _params(config), _tags(config, stream, profile)) if store else nullcontext(None)
+    with tracked as logger:
+        metrics = [AnytimePerformance(), ReferenceGap(), Resources(), CleanGap(), ModelSize(), Compute()]
+        evaluator = EvaluationPlugin(*metrics, loggers=[logger] if logger else [_Silent()])
+        strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
+        experiences = {experience.last_megabatch: experience for experience in stream.scenario.train_stream}
+        for megabatch in range(1, config.megabatches + 1):
+            if megabatch in experiences:
+                strategy.train(experiences[megabatch], eval_streams=[])
+            strategy.eval(stream.scenario.test_stream)
+        if logger:
+            _log_artifacts(logger, config, strategy)
+    series = {name: (list(steps), list(values)) for name, (steps, values) in evaluator.get_all_metrics().items()}
+    return RunResult(config, series, logger.run_id if logger else None)
+
+
+def build_strategy(
+    config: RunConfig,
+    stream: Stream,
+    device: str,
+    evaluator: EvaluationPlugin | None,
+    plugins: Sequence[SupervisedPlugin] = (),
+) -> SupervisedTemplate:
+    """The configured strategy, untrained."""
+    learner = Learner(
+        make_model=model_factory(
+            config.model,
+            classes=len(stream.data.classes),
+            channels=stream.data.train.pixels.shape[1],
+            resolution=config.resolution,
+            seed=config.seed,
+        ),
+        megabatches=len(stream.scenario.train_stream),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        eval_batch_size=EVAL_BATCH,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        milestones=config.milestones,
+        lr_decay=config.lr_decay,
+        carry_momentum=config.carry_momentum,
+        replay=config.replay,
+        buffer_size=config.buffer_size,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+        device=device,
+        evaluator=evaluator,
+        loader=stream.loader,
+        plugins=plugins,
+    )
+    pruning = Pruning(
+        tau=config.tau,
+        score=config.score,
+        scope=config.scope,
+        nested=config.nested,
+        score_fraction=config.score_fraction,
+    )
+    strategy: SupervisedTemplate = STRATEGIES.load(config.strategy).target(learner, pruning)
+    return strategy
+
+
+class _Silent:
+    """A logger that writes nothing: Avalanche warns where there is none."""
+
+    def log_metrics(self, metric_values: object) -> None:
+        pass
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise UsageError(f"--device {name}, but PyTorch sees {torch.cuda.device_count()} CUDA devices: use cpu")
+    return name
+
+
+def _params(config: RunConfig) -> dict[str, Any]:
+    return {**config.model_dump(mode="json"), "density": config.density}
+
+
+def _tags(config: RunConfig, stream: Stream, profile: str) -> dict[str, str]:
+    protocol, variant = config.protocol(), config.variant()
+    own = {
+        "stream": config.stream,
+        "stream_label": stream.data.label,
+        "data": stream.data.source,
+        "data_version": str(stream.data.version),
+        "data_fingerprint": stream.fingerprint,
+        "skipped_images": str(len(stream.data.skipped)),
+        "train_images": str(len(stream.data.train)),
+        "test_images": str(len(stream.data.test)),
+        "protocol": json.dumps(protocol, sort_keys=True),
+        "protocol_fingerprint": fingerprint(protocol),
+        "variant": json.dumps(variant, sort_keys=True),
+        "variant_fingerprint": fingerprint(variant),
+        "seed": str(config.seed),
+        "profile": profile,
+    }
+    return {TAG_PREFIX + key: value for key, value in own.items()} | provenance()
+
+
+def _log_artifacts(logger: MLflowLogger, config: RunConfig, strategy: SupervisedTemplate) -> None:
+    """Configuration, weights of the last predictor, and its masks."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        state = {name: value.cpu().contiguous() for name, value in strategy.model.state_dict().items()}
+        torch.save(state, root / "state_dict.pt")
+        for plugin in strategy.plugins:
+            if isinstance(plugin, PruningPlugin) and plugin.masks is not None:
+                plugin.masks.save(root / "masks.pt")
+        logger.client.log_artifacts(logger.run_id, folder)

@@ -1,0 +1,1 @@
+"""What is measured: Avalanche plugin metrics that work under any strategy."""

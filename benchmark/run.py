@@ -1,0 +1,100 @@
+"""The command ``python -m benchmark.run``: parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark.errors import UsageError
+from benchmark.options import GroupedCommand, HeadedOption, config_options, given
+
+EXAMPLES = """\b
+Examples:
+  python -m benchmark.run --stream restricted_imagenet_fewshot --strategy APP
+  python -m benchmark.run --stream digits --strategy APP --strategy dense --seed 0 --seed 1
+  python -m benchmark.run --stream synthetic --strategy APP --density 0.2 --dry-run
+  python -m benchmark.run --list
+
+Options marked NAME, N or X may be repeated: the runs are all combinations, one after the other.
+A value comes from the command line, else from --config, else from --profile, else from the stream.
+Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
+"""
+
+
+@click.command(cls=GroupedCommand, context_settings={"max_content_width": 110}, epilog=EXAMPLES)
+@config_options
+@click.option("--profile", cls=HeadedOption, help="demo or paper; demo on stand-in images, paper on real ones if not given")
+@click.option("--config", "config_file", cls=HeadedOption, type=click.Path(path_type=Path), help="YAML file of options")
+@click.option(
+    "--data-root",
+    cls=HeadedOption,
+    type=click.Path(path_type=Path),
+    envvar="ANYTIME_BENCH_DATA",
+    default="data",
+    show_default=True,
+    help="where images lie or are downloaded to; also ANYTIME_BENCH_DATA",
+)
+@click.option(
+    "--cache",
+    cls=HeadedOption,
+    type=click.Path(path_type=Path),
+    envvar="ANYTIME_BENCH_CACHE",
+    default=lambda: Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "anytime-bench",
+    help="decoded images; also ANYTIME_BENCH_CACHE  [default: ~/.cache/anytime-bench]",
+)
+@click.option(
+    "--output",
+    cls=HeadedOption,
+    type=click.Path(path_type=Path),
+    default="results",
+    show_default=True,
+    help="folder of the MLflow store and the leaderboards",
+)
+@click.option("--tracking-uri", cls=HeadedOption, help="MLflow store  [default: sqlite in the output folder]")
+@click.option(
+    "--experiment", cls=HeadedOption, default="anytime-bench", show_default=True, help="MLflow experiment of the runs"
+)
+@click.option("--dry-run", cls=HeadedOption, is_flag=True, help="show what would run; train and write nothing")
+@click.option("--list", "list_all", cls=HeadedOption, is_flag=True, help="list streams, strategies, models and scores")
+def main(
+    profile: str | None,
+    config_file: Path | None,
+    data_root: Path,
+    cache: Path,
+    output: Path,
+    tracking_uri: str | None,
+    experiment: str,
+    dry_run: bool,
+    list_all: bool,
+    **options: Any,
+) -> None:
+    """Train strategies over a stream of megabatches, track them in MLflow and refresh the leaderboards."""
+    try:
+        if list_all:
+            from benchmark.listing import listing
+
+            click.echo(listing())
+            return
+        from benchmark.session import Session
+
+        session = Session(data_root, cache, output, tracking_uri, experiment)
+        runs = session.plan(given(options), config_file, profile)
+        if dry_run:
+            click.echo(session.describe(runs))
+            return
+        failed = session.execute(runs)
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("Interrupted: finished runs are kept, the one under way is marked as killed.", err=True)
+        sys.exit(130)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

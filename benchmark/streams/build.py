@@ -1,0 +1,110 @@
+"""From a run's configuration to its stream: which images, cut down to the asked shots, as an ALMA scenario."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from avalanche.benchmarks import CLScenario
+
+from benchmark.config import RunConfig
+from benchmark.errors import UsageError
+from benchmark.registry import STREAMS
+from benchmark.streams.alma import alma_scenario
+from benchmark.streams.images import ImageDataset, Images, StreamData, StreamRequest
+from benchmark.streams.loader import ArrayLoader
+from benchmark.streams.synthetic import stand_in
+from benchmark.streams.transforms import CropAndFlip, Normalise, TrainTransform
+from strategies.seeds import numpy_generator
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream ready to learn from.
+
+    Attributes:
+        data: the images after shots were drawn.
+        fingerprint: of all the images, before shots were drawn.
+        scenario: train, valid and test streams.
+        loader: batches without per-sample work.
+    """
+
+    data: StreamData
+    fingerprint: str
+    scenario: CLScenario
+    loader: ArrayLoader
+
+
+def source_of(stream: str, data: str, data_root: Path) -> str:
+    """``real`` or ``synthetic``: which images ``stream`` would use, without reading any.
+
+    ``auto`` means stand-ins only for streams without public download whose images are not in ``data_root``.
+
+    Raises:
+        UsageError: real images are asked of a stream that has none.
+    """
+    traits = STREAMS.load(stream).traits
+    if traits.get("source") == "synthetic":
+        if data == "real":
+            raise UsageError(f"the stream {stream} is synthetic by nature: choose another one or drop --data real")
+        return "synthetic"
+    if data == "auto" and "locate" in traits:
+        return "synthetic" if traits["locate"](data_root) is None else "real"
+    return "synthetic" if data == "synthetic" else "real"
+
+
+def load_data(config: RunConfig, request: StreamRequest) -> StreamData:
+    """All images of the configured stream, or their stand-ins.
+
+    Raises:
+        UsageError: the images are missing or unusable.
+    """
+    entry = STREAMS.load(config.stream)
+    if source_of(config.stream, config.data, request.data_root) == "real" or entry.traits.get("source") == "synthetic":
+        data: StreamData = entry.target(request)
+        return data
+    sizes = {name: entry.traits[name] for name in ("classes", "train_per_class", "test_per_class")}
+    return stand_in(config.stream, request, **sizes)
+
+
+def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:
+    """Shape ``data`` as ``config`` asks: shots, split, transforms and loader.
+
+    Raises:
+        UsageError: more shots than a class has, or an impossible split.
+    """
+    fingerprint = data.fingerprint()
+    # Which images are shots depends on the seed; the test set never does.
+    train = _shots(data.train, config.shots, config.seed, "--shots", data.classes)
+    test = _shots(data.test, config.test_shots, 0, "--test-shots", data.classes)
+    normalise = Normalise(data.mean, data.std)
+    augment = CropAndFlip(config.resolution, data.flip)
+    scenario = alma_scenario(
+        ImageDataset(train),
+        ImageDataset(test),
+        train.targets,
+        test.targets,
+        megabatches=config.megabatches,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+        stratified=config.stratified,
+        wait=config.wait,
+        train_transform=TrainTransform(augment, normalise),
+        eval_transform=normalise,
+    )
+    loader = ArrayLoader(train, test, augment=augment, normalise=normalise, seed=config.seed, device=device)
+    return Stream(replace(data, train=train, test=test), fingerprint, scenario, loader)
+
+
+def _shots(images: Images, shots: int | None, seed: int, flag: str, classes: tuple[str, ...]) -> Images:
+    """``shots`` images of each class, in the original order; all of them for None."""
+    if shots is None:
+        return images
+    chosen = []
+    for label, name in enumerate(classes):
+        own = np.flatnonzero(images.targets == label)
+        if len(own) < shots:
+            raise UsageError(f"{flag} {shots}, but class {name} has only {len(own)} images: lower {flag}")
+        chosen.append(numpy_generator(seed, flag, label).permutation(own)[:shots])
+    return images.take(np.sort(np.concatenate(chosen)))

@@ -1,0 +1,1 @@
+"""What came out: leaderboards computed from the MLflow store alone."""

@@ -1,0 +1,55 @@
+"""The command ``python -m leaderboards``: markdown leaderboards from an MLflow store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Examples:
+  python -m leaderboards --tracking-uri sqlite:///results/mlflow.db
+  python -m leaderboards --tracking-uri http://127.0.0.1:5000 --sort accuracy --output boards
+  python -m leaderboards --across replay
+"""
+
+
+@click.command(epilog=EPILOG, context_settings={"max_content_width": 110})
+@click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    default="sqlite:///results/mlflow.db",
+    show_default=True,
+    help="MLflow store of the runs; also MLFLOW_TRACKING_URI",
+)
+@click.option("--experiment", help="only this MLflow experiment  [default: all]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="results/leaderboards",
+    show_default=True,
+    help="folder of the pages",
+)
+@click.option("--sort", default="cer_rate", show_default=True, help="column that orders the rows, best first")
+@click.option("--reverse", is_flag=True, help="worst first")
+@click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
+def main(
+    tracking_uri: str, experiment: str | None, output: Path, sort: str, reverse: bool, across: tuple[str, ...]
+) -> None:
+    """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
+    from leaderboards.boards import write_boards
+    from leaderboards.errors import BoardError
+
+    try:
+        index = write_boards(
+            tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across
+        )
+    except BoardError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    click.echo(f"Leaderboards: {index}")
+
+
+if __name__ == "__main__":
+    main()

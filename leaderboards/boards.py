@@ -1,0 +1,191 @@
+"""Boards: runs that may be compared, as rows of strategy variants."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leaderboards.collect import collect, latest_per_seed
+from leaderboards.columns import BY_KEY, COLUMNS, Column
+from leaderboards.errors import BoardError
+from leaderboards.statistics import Estimate, estimate
+
+DEFAULT_SORT = "cer_rate"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy variant: its name, its runs, and an estimate for each column that its runs have."""
+
+    name: str
+    runs: pd.DataFrame
+    estimates: Mapping[str, Estimate]
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> value of a metric."""
+        known = self.runs.dropna(subset=[f"metrics.{metric}"]) if f"metrics.{metric}" in self.runs else []
+        return {int(run.seed): float(run[f"metrics.{metric}"]) for _, run in getattr(known, "iterrows", list)()}
+
+
+@dataclass(frozen=True)
+class Board:
+    """Runs on one stream with the same data and protocol.
+
+    Attributes:
+        label: what the stream and its data are called.
+        data, data_version, data_fingerprint: which images.
+        protocol: what all runs have in common.
+        rows: variants, best first.
+    """
+
+    label: str
+    data: str
+    data_version: str
+    data_fingerprint: str
+    protocol: Mapping[str, Any]
+    rows: Sequence[Row]
+
+    @property
+    def file_name(self) -> str:
+        """Of its markdown page: readable, and different for different boards."""
+        p = self.protocol
+        identity = json.dumps([self.data, self.data_fingerprint, dict(p)], sort_keys=True)
+        words = [self.label, self.data, f"b{p.get('megabatches')}", p.get("replay"), p.get("model"), f"e{p.get('epochs')}"]
+        slug = re.sub(r"[^a-z0-9_]+", "-", " ".join(str(word) for word in words if word).lower()).strip("-")
+        return f"{slug}-{_short_hash(identity)}.md"
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """All runs of the board."""
+        return pd.concat([row.runs for row in self.rows])
+
+
+def boards(
+    runs: pd.DataFrame, *, sort: str = DEFAULT_SORT, reverse: bool = False, across: Iterable[str] = ()
+) -> list[Board]:
+    """Group runs into boards; runs share one only if stream, images and protocol agree.
+
+    Args:
+        runs: what :func:`leaderboards.collect.collect` returned.
+        sort: key of the column that orders the rows; rows that lack it come last.
+        reverse: worst first.
+        across: protocol fields to compare across: they move from the board's heading to the rows' names.
+
+    Raises:
+        BoardError: no such column or protocol field.
+    """
+    column = _column(sort)
+    across = tuple(across)
+    grouped: dict[str, list[int]] = {}
+    heads: dict[str, dict[str, Any]] = {}
+    runs = latest_per_seed(runs)
+    for index, run in runs.iterrows():
+        unknown = [field for field in across if field not in run.protocol and field != "buffer_size"]
+        if unknown:
+            raise BoardError(f"no protocol field {unknown[0]!r}: there are {', '.join(sorted(run.protocol))}")
+        shared = {name: value for name, value in run.protocol.items() if name not in across}
+        key = json.dumps([run.stream, run.data, run.data_version, run.data_fingerprint, shared], sort_keys=True)
+        grouped.setdefault(key, []).append(index)
+        heads.setdefault(key, {"run": run, "protocol": shared})
+    result = []
+    for key, members in grouped.items():
+        head = heads[key]["run"]
+        rows = _rows(runs.loc[members], across)
+        sign = (-column.better or 1) * (-1 if reverse else 1)
+        rows.sort(key=lambda row: _sort_key(row, column, sign))
+        result.append(
+            Board(head.stream_label, head.data, head.data_version, head.data_fingerprint, heads[key]["protocol"], rows)
+        )
+    return sorted(result, key=lambda board: (board.label, board.data, board.file_name))
+
+
+def write_boards(
+    tracking_uri: str,
+    folder: Path,
+    *,
+    experiment: str | None = None,
+    sort: str = DEFAULT_SORT,
+    reverse: bool = False,
+    across: Iterable[str] = (),
+) -> Path:
+    """Write a markdown page for each board of a store, and an index; returns the index's path.
+
+    Raises:
+        BoardError: the store cannot be read, holds no finished run, or the folder cannot be written.
+    """
+    from leaderboards.markdown import board_page, index_page
+
+    found = boards(collect(tracking_uri, experiment), sort=sort, reverse=reverse, across=across)
+    if not found:
+        raise BoardError(f"the store {tracking_uri} holds no finished benchmark run")
+    pages = {board.file_name: board_page(board) for board in found} | {"README.md": index_page(found)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in pages.items():
+            draft = folder / f".{name}.new"
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(folder / name)
+    except OSError as error:
+        raise BoardError(f"cannot write to {folder}: {error.strerror}") from error
+    return folder / "README.md"
+
+
+def variant_name(variant: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> str:
+    """A row's name: the strategy, then the options it uses, and versions above 1."""
+    words = []
+    for name, value in {**variant, **(extra or {})}.items():
+        if name == "strategy":
+            continue
+        if name.endswith("_version"):
+            if value != 1:
+                words.append(f"{name.removesuffix('_version')} v{value}")
+        elif isinstance(value, bool):
+            words.append(name if value else f"not {name}")
+        elif isinstance(value, str) and name not in (extra or {}):
+            words.append(value)
+        else:
+            words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+    return f"{variant['strategy']}" + (f" ({', '.join(words)})" if words else "")
+
+
+def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
+    members: dict[str, list[int]] = {}
+    names: dict[str, str] = {}
+    for index, run in runs.iterrows():
+        extra = {field: run.protocol[field] for field in across if field in run.protocol}
+        key = json.dumps([run.variant, extra], sort_keys=True)
+        members.setdefault(key, []).append(index)
+        names[key] = variant_name(run.variant, extra)
+    rows = []
+    for key, indices in members.items():
+        own = runs.loc[indices]
+        estimates = {}
+        for column in COLUMNS:
+            name = f"metrics.{column.metric}"
+            if name in own and own[name].notna().any():
+                estimates[column.key] = estimate(own[name].dropna().tolist())
+        rows.append(Row(names[key], own, estimates))
+    return rows
+
+
+def _column(key: str) -> Column:
+    if key not in BY_KEY:
+        raise BoardError(f"no column {key!r} to sort by: there are {', '.join(BY_KEY)}")
+    return BY_KEY[key]
+
+
+def _sort_key(row: Row, column: Column, sign: int) -> tuple[bool, float, str]:
+    known = row.estimates.get(column.key)
+    return (known is None, sign * known.mean if known else 0.0, row.name)
+
+
+def _short_hash(text: str) -> str:
+    from hashlib import sha256
+
+    return sha256(text.encode()).hexdigest()[:8]

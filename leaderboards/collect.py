@@ -1,0 +1,98 @@
+"""MLflow store -> one tidy table, a row a finished run."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from leaderboards.errors import BoardError
+
+PREFIX = "anytime_bench."
+"""Of the tags that the benchmark writes; a run without them is not a benchmark run and is passed over."""
+
+NEEDED = ("stream", "stream_label", "data", "data_fingerprint", "protocol", "variant", "seed")
+
+PAGE = 1000
+
+
+def collect(tracking_uri: str, experiment: str | None = None) -> pd.DataFrame:
+    """All finished benchmark runs of a store, oldest first.
+
+    Failed, killed and unfinished runs never enter. Columns: ``run_id``, ``started`` (UTC), the tags without
+    their prefix (``protocol`` and ``variant`` as dictionaries, ``seed`` as an integer), and ``metrics.NAME`` with
+    the last value of each metric.
+
+    Args:
+        tracking_uri: any MLflow store.
+        experiment: name of one experiment; None reads all.
+
+    Raises:
+        BoardError: the store or the experiment cannot be read.
+    """
+    _check_reachable(tracking_uri)
+    rows: list[dict[str, Any]] = []
+    try:
+        client = MlflowClient(tracking_uri)
+        experiments = client.search_experiments()
+        ids = [e.experiment_id for e in experiments if experiment in (None, e.name)]
+        if not ids:
+            names = ", ".join(repr(e.name) for e in experiments)
+            raise BoardError(f"no experiment {experiment!r} in {tracking_uri}: there are {names or 'none'}")
+        token = None
+        while True:
+            page = client.search_runs(
+                ids, "attributes.status = 'FINISHED'", max_results=PAGE, page_token=token, order_by=["start_time ASC"]
+            )
+            rows += [row for run in page if (row := _row(run)) is not None]
+            token = page.token
+            if not token:
+                break
+    except MlflowException as error:
+        raise BoardError(f"cannot read the store {tracking_uri}: {str(error).splitlines()[0]}") from error
+    return pd.DataFrame(rows)
+
+
+def latest_per_seed(runs: pd.DataFrame) -> pd.DataFrame:
+    """One run for each (board, variant, seed): repeating a run must not count as another seed; the newest stays."""
+    if runs.empty:
+        return runs
+    keys = runs.apply(
+        lambda row: json.dumps([row.data, row.data_fingerprint, row.protocol, row.variant, row.seed], sort_keys=True),
+        axis=1,
+    )
+    return runs[~keys.duplicated(keep="last")].reset_index(drop=True)
+
+
+def _row(run: Run) -> dict[str, Any] | None:
+    tags = {name.removeprefix(PREFIX): value for name, value in run.data.tags.items() if name.startswith(PREFIX)}
+    if any(name not in tags for name in NEEDED):
+        return None
+    started = pd.Timestamp(run.info.start_time, unit="ms", tz="UTC")
+    parsed = {
+        "protocol": json.loads(tags["protocol"]),
+        "variant": json.loads(tags["variant"]),
+        "seed": int(tags["seed"]),
+    }
+    metrics = {f"metrics.{name}": value for name, value in run.data.metrics.items()}
+    return {"run_id": run.info.run_id, "started": started, **tags, **parsed, **metrics}
+
+
+def _check_reachable(uri: str) -> None:
+    """Fail at once: MLflow would create a missing sqlite file, and retry a missing server for minutes."""
+    parts = urlparse(uri)
+    if parts.scheme == "sqlite" and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise BoardError(f"there is no store {uri}: name the one your runs were tracked in with --tracking-uri")
+    if parts.scheme in ("http", "https"):
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=5).close()
+        except OSError as error:
+            raise BoardError(f"no tracking server answers at {uri} ({error.strerror or error})") from error

@@ -1,0 +1,162 @@
+"""Boards as markdown: what a reader sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from leaderboards.boards import Board, Row
+from leaderboards.columns import BY_KEY, COLUMNS, Column
+from leaderboards.statistics import Estimate, holm, paired
+
+BASELINE = "dense"
+
+COMPARED = ("cer_rate", "accuracy", "gap_reference", "gap_clean")
+
+SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs", "batch_size", "resolution")
+
+
+def board_page(board: Board) -> str:
+    """The page of one board: results, comparison with the dense baseline, protocol and provenance."""
+    parts = [
+        f"# {board.label}: {board.protocol.get('megabatches')} megabatches",
+        _lead(board),
+        _results(board),
+        "Mean ± half the width of the 95 % t interval over seeds; **bold** is the best mean of its column, which "
+        "says nothing about significance. No interval where there is only one seed.",
+        *_comparison(board),
+        "## Columns",
+        "\n".join(f"- {column.title}: {column.meaning}." for column in COLUMNS),
+        "## Protocol",
+        "All rows have in common:",
+        _protocol(board),
+        "## Provenance",
+        _provenance(board),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def index_page(boards: Sequence[Board]) -> str:
+    """A table of contents, one row a board."""
+    rows = []
+    for board in boards:
+        best = board.rows[0]
+        rows.append(
+            [
+                f"[{escape(board.label)}]({board.file_name})",
+                board.data,
+                *(str(board.protocol.get(name, "-")) for name in ("megabatches", "shots", "replay", "model", "epochs")),
+                str(len(board.rows)),
+                str(len(board.runs)),
+                escape(best.name),
+                cell(best.estimates.get("cer_rate"), BY_KEY["cer_rate"]),
+            ]
+        )
+    headers = ["Stream", "Data", "Megabatches", "Shots", "Replay", "Model", "Epochs", "Rows", "Runs", "First row", "CER rate"]
+    note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
+    return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"
+
+
+def pipe(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    """A markdown table of cells as they are; escape what comes from outside with :func:`escape`."""
+    aligned = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned if rows else None)
+
+
+def escape(text: str) -> str:
+    """``text`` for a table cell: tabulate leaves the bar alone, which would split the cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def cell(value: Estimate | None, column: Column) -> str:
+    """Mean and interval in the column's form."""
+    if value is None:
+        return "-"
+    mean = column.form.format(value.mean)
+    if value.margin is None:
+        return mean
+    return f"{mean} ± {column.form.replace('+', '').format(value.margin)}"
+
+
+def _lead(board: Board) -> str:
+    kind = (
+        "Real images."
+        if board.data == "real"
+        else "**Synthetic stand-in images**, procedurally made: not to be compared with results on real ones."
+    )
+    seeds = sorted({int(seed) for seed in board.runs.seed})
+    return f"{kind} {len(board.rows)} variants, {len(board.runs)} runs, seeds {', '.join(map(str, seeds))}."
+
+
+def _results(board: Board) -> str:
+    columns = [column for column in COLUMNS if any(column.key in row.estimates for row in board.rows)]
+    best = {column.key: _best(board.rows, column) for column in columns}
+    rows = []
+    for row in board.rows:
+        cells = [escape(row.name), str(row.runs.seed.nunique())]
+        for column in columns:
+            text = cell(row.estimates.get(column.key), column)
+            value = row.estimates.get(column.key)
+            cells.append(f"**{text}**" if value is not None and value.mean == best[column.key] else text)
+        rows.append(cells)
+    return pipe(rows, ["Strategy", "Seeds", *(column.title for column in columns)])
+
+
+def _best(rows: Sequence[Row], column: Column) -> float | None:
+    """The best mean of a column; None where it is no merit or all rows are equal."""
+    means = [row.estimates[column.key].mean for row in rows if column.key in row.estimates]
+    if column.better == 0 or len(set(means)) < 2:
+        return None
+    return max(means) if column.better > 0 else min(means)
+
+
+def _comparison(board: Board) -> list[str]:
+    """Paired differences from the dense baseline, Holm-corrected within each column; nothing without a baseline."""
+    baseline = next((row for row in board.rows if row.name == BASELINE), None)
+    rivals = [row for row in board.rows if row is not baseline]
+    if baseline is None or not rivals:
+        return []
+    cells: dict[str, list[str]] = {row.name: [escape(row.name)] for row in rivals}
+    for key in COMPARED:
+        column = BY_KEY[key]
+        found = {row.name: paired(row.by_seed(column.metric), baseline.by_seed(column.metric)) for row in rivals}
+        tested = {name: one.p for name, one in found.items() if one is not None and one.p is not None}
+        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+        signed = Column(key, column.metric, column.title, "{:+.4f}", column.better, column.meaning)
+        for name, comparison in found.items():
+            text = "-" if comparison is None else cell(comparison.difference, signed)
+            cells[name].append(f"{text} (p {corrected[name]:.3f})" if name in corrected else text)
+    return [
+        f"## Against {BASELINE}, seed by seed",
+        pipe(list(cells.values()), ["Strategy", *(f"{BY_KEY[key].title} difference" for key in COMPARED)]),
+        "Mean difference over common seeds ± half the width of its 95 % t interval; p of the paired t test, "
+        "Holm-corrected over the rows of each column.",
+    ]
+
+
+def _protocol(board: Board) -> str:
+    names = [n for n in SHOWN_FIRST if n in board.protocol] + sorted(set(board.protocol) - set(SHOWN_FIRST))
+    rows = [[name, escape(str(board.protocol[name]))] for name in names]
+    rows += [["images", f"{board.data}, version {board.data_version}, fingerprint {board.data_fingerprint}"]]
+    return pipe(rows, ["Field", "Value"])
+
+
+def _provenance(board: Board) -> str:
+    runs = board.runs
+    lines = [f"- Runs started {runs.started.min():%Y-%m-%d %H:%M} to {runs.started.max():%Y-%m-%d %H:%M} UTC."]
+    for tag, words in (
+        ("commit", "Code commit"),
+        ("dirty", "Uncommitted changes"),
+        ("hardware", "Hardware"),
+        ("threads", "Threads"),
+        ("python", "Python"),
+        ("version.torch", "torch"),
+        ("version.torchvision", "torchvision"),
+        ("version.avalanche-lib", "avalanche-lib"),
+        ("version.mlflow", "mlflow"),
+        ("skipped_images", "Images left out"),
+    ):
+        if tag in runs:
+            lines.append(f"- {words}: {', '.join(sorted(runs[tag].dropna().unique()))}.")
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+"""Intervals over seeds and paired comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over n runs; ``margin`` is half the width of its t interval, None for a single run."""
+
+    mean: float
+    margin: float | None
+    n: int
+
+
+def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """Mean and Student t interval; at 3 seeds it covers what it says, where a percentile bootstrap covers .76.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not len(values):
+        raise ValueError("an estimate needs at least one value")
+    array = np.asarray(values, dtype=float)
+    n = len(array)
+    if n < 2:
+        return Estimate(float(array.mean()), None, n)
+    margin = stats.t.ppf((1 + confidence) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n)
+    return Estimate(float(array.mean()), float(margin), n)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired difference (a - b) over common seeds and the p value of its t test, Holm-corrected or not."""
+
+    difference: Estimate
+    p: float | None
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison | None:
+    """Compare two methods seed by seed; None without a common seed, no p value with fewer than two."""
+    seeds = sorted(a.keys() & b.keys())
+    if not seeds:
+        return None
+    differences = [a[seed] - b[seed] for seed in seeds]
+    if len(seeds) < 2:
+        return Comparison(estimate(differences), None)
+    if np.ptp(differences) == 0:
+        # No variance: the t statistic is infinite, or undefined where the two never differ.
+        return Comparison(estimate(differences), 1.0 if differences[0] == 0 else 0.0)
+    return Comparison(estimate(differences), float(stats.ttest_1samp(differences, 0).pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction for several comparisons, in the order given (Holm 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    corrected = np.empty(len(order))
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p_values[index]))
+        corrected[index] = running
+    return [float(p) for p in corrected]

@@ -1,0 +1,220 @@
+"""Scores rank weights as the literature defines them, and leave no trace."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kstest
+from torch import nn
+
+from strategies.pruning.masks import Masks, keep_largest, prunable_weights
+from strategies.pruning.scores import magnitude, snip, taylor_fo
+from strategies.registry import SCORES
+
+every_score = pytest.mark.parametrize("score", [SCORES.load(n).target for n in SCORES.names()], ids=SCORES.names())
+
+
+@pytest.fixture(scope="module")
+def samples():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(24, 6, generator=generator, dtype=torch.float64)
+    return x, torch.randint(3, (24,), generator=generator)
+
+
+def cut(samples, *edges):
+    x, y = samples
+    bounds = [0, *edges, len(y)]
+    return [((x[a:b],), y[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def bits(tensor):
+    return None if tensor is None else (tensor.dtype, tuple(tensor.shape), tensor.detach().numpy().tobytes())
+
+
+def everything_about(model):
+    return {
+        "tensors": {name: bits(value) for name, value in model.state_dict().items()},
+        "storage": [p.data_ptr() for p in model.parameters()],
+        "gradients": {name: bits(p.grad) for name, p in model.named_parameters()},
+        "trainable": [p.requires_grad for p in model.parameters()],
+        "modes": [module.training for module in model.modules()],
+        "hooks": [len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules()],
+        "torch": bits(torch.get_rng_state()),
+        "numpy": repr(np.random.get_state(legacy=False)["state"]["key"].tolist()),
+        "python": random.getstate(),
+    }
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@every_score
+def test_one_finite_score_for_each_prunable_weight(score, make_net, samples):
+    model = make_net().double()
+    scores = score(model, cut(samples))
+    weights = prunable_weights(model)
+    assert list(scores) == list(weights)
+    for name, values in scores.items():
+        assert values.shape == weights[name].shape
+        assert torch.isfinite(values).all()
+        assert not values.requires_grad
+
+
+@every_score
+def test_scoring_leaves_no_trace(score, make_net, samples):
+    model = make_net(dropout=True).double()
+    model(samples[0]).sum().backward()
+    model[1].weight.grad = None
+    model[4].weight.requires_grad_(False)
+    model[2].eval()
+    before = everything_about(model)
+    score(model, cut(samples, 12))
+    assert everything_about(model) == before
+
+
+@every_score
+def test_a_score_does_not_depend_on_modes_gradients_or_grad_mode(score, make_net, samples):
+    model = make_net().double()
+    expected = score(model, cut(samples, 12))
+    model(samples[0]).sum().backward()
+    model.requires_grad_(False)
+    model.eval()
+    with torch.no_grad():
+        assert equal(score(model, cut(samples, 12)), expected)
+
+
+@every_score
+def test_a_saved_and_loaded_model_scores_as_in_memory(score, make_net, samples, tmp_path):
+    model = make_net(seed=1).double()
+    model(samples[0])
+    keep_largest(magnitude(model, ()), {n: w.numel() // 2 for n, w in prunable_weights(model).items()}).apply_(model)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    loaded = make_net(seed=2).double()
+    loaded.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True), strict=True)
+    assert equal(score(loaded, cut(samples, 12)), score(model, cut(samples, 12)))
+
+
+@pytest.mark.parametrize("name", ["magnitude", "random"])
+def test_scores_without_data_read_none(name, make_net):
+    def unreadable():
+        raise AssertionError("a batch was read")
+        yield
+
+    assert SCORES.load(name).target(make_net(), unreadable())
+
+
+@pytest.mark.parametrize("name", ["snip", "taylor"])
+def test_a_gradient_score_needs_a_sample(name, make_net):
+    with pytest.raises(ValueError, match="at least one sample"):
+        SCORES.load(name).target(make_net(), [])
+
+
+def test_magnitude_is_the_absolute_weight(make_net):
+    model = make_net()
+    assert equal(magnitude(model, ()), {name: abs(w.detach()) for name, w in prunable_weights(model).items()})
+
+
+def test_snip_equals_weight_times_gradient_by_hand(samples):
+    """One hidden layer, differentiated on paper: dL/dV = (p - y) h / n, dL/dW = ((p - y) V * [h > 0]) x / n."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+    hidden, classifier = model[0], model[2]
+    x, y = samples[0].numpy(), samples[1].numpy()
+    w, v = hidden.weight.detach().numpy(), classifier.weight.detach().numpy()
+    h = np.maximum(x @ w.T + hidden.bias.detach().numpy(), 0)
+    logits = h @ v.T + classifier.bias.detach().numpy()
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    gradient = ((p - np.eye(3)[y]) @ v * (h > 0)).T @ x / len(y)
+    scores = snip(model, cut(samples))
+    assert list(scores) == ["0.weight"]
+    np.testing.assert_allclose(scores["0.weight"].numpy(), abs(w * gradient), rtol=1e-10)
+
+
+def test_snip_equals_weight_times_gradient_of_the_network_in_training_mode(make_net, samples):
+    model = make_net().double().train()
+    nn.functional.cross_entropy(model(samples[0]), samples[1]).backward()
+    for name, values in snip(model, cut(samples)).items():
+        weight = prunable_weights(model)[name]
+        torch.testing.assert_close(values, (weight * weight.grad).abs().detach(), rtol=1e-10, atol=1e-18)
+
+
+@given(st.sets(st.integers(1, 23), max_size=4))
+def test_one_batch_scores_as_any_cut_of_it(make_net, samples, edges):
+    """Signed gradients are summed before the absolute value; exact where no batch norm ties samples together."""
+    model = make_net(norm=False).double()
+    for score in (snip, taylor_fo):
+        whole, parts = score(model, cut(samples)), score(model, cut(samples, *sorted(edges)))
+        for name in whole:
+            torch.testing.assert_close(parts[name], whole[name], rtol=1e-9, atol=1e-15)
+
+
+def test_opposite_gradients_cancel():
+    """Both labels for one image, at equal odds: the loss does not depend on the weight to first order."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False))
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+        model[1].weight.fill_(0.5)
+        model[1].weight[1] = -0.5
+    x = torch.tensor([[1e-3]])
+    apart = [((x,), torch.tensor([0])), ((x,), torch.tensor([1]))]
+    alone = snip(model, apart[:1])["0.weight"].item()
+    assert snip(model, apart)["0.weight"].item() < 1e-3 * alone
+
+
+def test_snip_ignores_running_statistics(make_net, samples):
+    model = make_net().double()
+    expected = snip(model, cut(samples))
+    model[2].running_mean += 7
+    model[2].running_var *= 5
+    assert equal(snip(model, cut(samples)), expected)
+
+
+@pytest.mark.parametrize("score", [snip, taylor_fo, magnitude])
+def test_a_pruned_weight_scores_exactly_zero(score, make_net, samples):
+    model = make_net().double()
+    kept = {name: weight.numel() // 3 for name, weight in prunable_weights(model).items()}
+    masks = keep_largest(snip(model, cut(samples)), kept)
+    masks.apply_(model)
+    for name, values in score(model, cut(samples)).items():
+        assert (values[~masks[name]] == 0).all()
+
+
+def test_taylor_is_snip_squared_and_keeps_the_same_weights(make_net, samples):
+    model = make_net().double()
+    first, second = snip(model, cut(samples)), taylor_fo(model, cut(samples))
+    kept = {name: values.numel() // 3 for name, values in first.items()}
+    for name, values in first.items():
+        torch.testing.assert_close(second[name], values**2)
+    assert keep_largest(first, kept) == keep_largest(second, kept)
+
+
+def test_random_repeats_for_the_same_weights_and_changes_with_them(make_net):
+    draw = SCORES.load("random").target
+    model = make_net()
+    first = draw(model, ())
+    torch.manual_seed(5)
+    assert equal(draw(make_net(), ()), first)
+    with torch.no_grad():
+        model[1].weight[0, 0, 0, 0] += 1e-6
+    assert not any(torch.equal(values, first[name]) for name, values in draw(model, ()).items())
+
+
+def test_random_is_uniform_and_knows_nothing_of_the_weights():
+    layer = nn.Conv2d(16, 64, 3)
+    values = SCORES.load("random").target(layer, ())["weight"]
+    assert kstest(values.numpy().ravel(), "uniform").pvalue > 0.01
+    by_magnitude = torch.stack([values.ravel(), layer.weight.detach().abs().ravel()])
+    assert abs(torch.corrcoef(by_magnitude)[0, 1]) < 0.05
+
+
+def test_a_score_ranks_zero_weights_too():
+    model = nn.Conv2d(1, 2, 3)
+    nn.init.zeros_(model.weight)
+    assert keep_largest(magnitude(model, ()), {"weight": 7}).nonzeros == 7
+    assert Masks.of(prunable_weights(model)).nonzeros == 0
