@@ -139,9 +139,9 @@ def write_boards(
 def variant_name(variant: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> str:
     """A row's name: the strategy, then the options it uses, and versions above 1."""
     words = []
-    for name, value in {**variant, **(extra or {})}.items():
-        if name == "strategy":
-            continue
+    options = {name: value for name, value in {**variant, **(extra or {})}.items() if name != "strategy"}
+    for name in sorted(options, key=_reading_order):
+        value = options[name]
         if name.endswith("_version"):
             if value != 1:
                 words.append(f"{name.removesuffix('_version')} v{value}")
@@ -152,6 +152,11 @@ def variant_name(variant: Mapping[str, Any], extra: Mapping[str, Any] | None = N
         else:
             words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
     return f"{variant['strategy']}" + (f" ({', '.join(words)})" if words else "")
+
+
+def _reading_order(option: str) -> tuple[bool, int, str]:
+    first = ("score", "tau", "scope", "nested")
+    return option.endswith("_version"), first.index(option) if option in first else len(first), option
 
 
 def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:

@@ -53,9 +53,9 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison | None:
     differences = [a[seed] - b[seed] for seed in seeds]
     if len(seeds) < 2:
         return Comparison(estimate(differences), None)
-    if np.ptp(differences) == 0:
+    if np.allclose(differences, differences[0], rtol=0, atol=1e-12):
         # No variance: the t statistic is infinite, or undefined where the two never differ.
-        return Comparison(estimate(differences), 1.0 if differences[0] == 0 else 0.0)
+        return Comparison(estimate(differences), 1.0 if abs(differences[0]) < 1e-12 else 0.0)
     return Comparison(estimate(differences), float(stats.ttest_1samp(differences, 0).pvalue))
 
 

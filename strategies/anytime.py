@@ -135,7 +135,7 @@ class AnytimeStrategy(SupervisedTemplate):
     the epoch with the best validation accuracy. ``plugins`` say what else happens, such as pruning.
     """
 
-    def __init__(self, learner: Learner, plugins: Sequence[SupervisedPlugin] = ()):
+    def __init__(self, *, learner: Learner, plugins: Sequence[SupervisedPlugin] = ()):
         # Order matters: the optimiser is ready before masks are put on it, and the best weights are restored
         # before the plugins that measure them.
         super().__init__(

@@ -25,7 +25,7 @@ def app(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     d_t exactly; ``APP-reference`` is what the authors' public code does instead.
     """
     return AnytimeStrategy(
-        learner,
+        learner=learner,
         plugins=[
             PruningPlugin(
                 score=SCORES.load(pruning.score).target,

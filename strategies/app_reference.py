@@ -73,6 +73,6 @@ def app_reference(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """APP as the authors' public code trains it: fresh convolutions are scored, masks intersect."""
     schedule = Progressive(pruning.tau, learner.megabatches)
     return AnytimeStrategy(
-        learner,
+        learner=learner,
         plugins=[ReferencePruning(learner.make_model, schedule, pruning.score_fraction, learner.seed)],
     )

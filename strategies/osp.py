@@ -14,7 +14,7 @@ from strategies.registry import DISTRIBUTIONS, SCORES, STRATEGIES
 def osp(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """Anytime one-shot pruning: one mask at initialisation, from the first megabatch, fixed for ever."""
     return AnytimeStrategy(
-        learner,
+        learner=learner,
         plugins=[
             PruningPlugin(
                 score=SCORES.load(pruning.score).target,

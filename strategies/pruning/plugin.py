@@ -56,6 +56,7 @@ class PruningPlugin(SupervisedPlugin, supports_distributed=False):
         self.scored_samples = 0
         self._values_when_pruned: dict[str, Tensor] = {}
         self._held_at_zero: tuple[list[Tensor], list[Tensor]] | None = None
+        self._upheld = False
 
     def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Prune if the schedule asks for it; Avalanche has prepared data, model and optimiser by now."""
@@ -73,6 +74,13 @@ class PruningPlugin(SupervisedPlugin, supports_distributed=False):
         if self._held_at_zero is None:
             self._held_at_zero = self._tensors_and_masks(strategy)
         torch._foreach_mul_(*self._held_at_zero)
+        self._upheld = True
+
+    def after_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """The same for strategies that step their optimiser without saying so, as MER's inner updates do."""
+        if not self._upheld:
+            self.after_update(strategy)
+        self._upheld = False
 
     def prune(self, strategy: SupervisedTemplate, density: float) -> None:
         """Bring the network to ``density``, the kept fraction of all prunable weights."""
@@ -127,7 +135,8 @@ class PruningPlugin(SupervisedPlugin, supports_distributed=False):
         tensors: list[Tensor] = []
         masks: list[Tensor] = []
         for name, weight in prunable_weights(strategy.model).items():
-            state = strategy.optimizer.state.get(weight, {})
+            # Avalanche's streaming LDA has no optimiser.
+            state = {} if strategy.optimizer is None else strategy.optimizer.state.get(weight, {})
             own = [t for t in (weight.data, *state.values()) if torch.is_tensor(t) and t.shape == weight.shape]
             tensors += own
             masks += [self.masks[name].to(weight.dtype)] * len(own)

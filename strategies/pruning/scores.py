@@ -76,15 +76,17 @@ def weights_and_gradients(model: nn.Module, batches: Iterable[Batch]) -> dict[st
     The model runs in training mode: at initialisation, batch norm's running statistics say nothing yet.
 
     Raises:
-        ValueError: there is no sample to score with.
+        ValueError: there is no sample to score with, or the model's output carries no gradient.
     """
     with scratch_copy(model) as copied:
         weights = prunable_weights(copied)
         samples = 0
         for inputs, targets in batches:
             # The sum over samples, divided once at the end, is exact for batches of unequal size.
-            loss = F.cross_entropy(copied(*inputs), targets, reduction="sum")
-            loss.backward()
+            output = copied(*inputs)
+            if not torch.is_tensor(output) or not output.requires_grad:
+                raise ValueError(f"{type(model).__name__} gives no gradient to score its weights by: use magnitude")
+            F.cross_entropy(output, targets, reduction="sum").backward()
             samples += len(targets)
         if samples == 0:
             raise ValueError("a gradient score needs at least one sample")

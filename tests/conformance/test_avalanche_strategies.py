@@ -1,99 +1,278 @@
-"""Avalanche's own strategy tests as the judge of integration."""
+"""Avalanche's own strategy tests as the judge of integration: with our streams, and with our pruning plugin.
+
+Each unittest method of Avalanche's ``tests.training.test_strategies`` runs with its toy benchmark replaced by an
+ALMA stream, and with the pruning plugin put into every strategy it builds. What cannot pass is listed by name and
+reason and must keep failing as listed, so that a fix, here or upstream, is noticed.
+"""
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import os
 import random
+import socket
+import sys
 import unittest
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
+import avalanche
 import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import CLScenario
-from avalanche.training.templates import BaseTemplate, SupervisedMetaLearningTemplate, SupervisedTemplate
-from sklearn.datasets import make_classification
-from sklearn.model_selection import train_test_split
-from torch.utils.data import TensorDataset
+from avalanche.training.templates import BaseTemplate
 
 from benchmark.streams.alma import alma_scenario
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import kept_count, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
-from strategies.pruning.scores import snip
+from strategies.pruning.scores import magnitude, snip
 
-FRONT = os.environ.get("FRONT") == "1"
-MODES=os.environ.get("MODES","base,stream,plugin").split(",")
+pytestmark = pytest.mark.filterwarnings("ignore")  # Avalanche's tests use what it and torch deprecate.
 
-def avalanche_module(name):
-    where = importlib.metadata.distribution("avalanche-lib").locate_file("tests")
-    import tests
-    print(tests)
-    if str(where) not in list(tests.__path__):
-        tests.__path__ = [str(where), *tests.__path__]
-    return importlib.import_module(name)
+MEGABATCHES = 5
+REQUIRED = 32
+"""Strategy tests, of 35 in Avalanche 0.6.0, that must pass in each mode."""
 
-S = avalanche_module("tests.training.test_strategies")
-ALL = {f"{c.__name__}.{m}": (c, m) for c in (S.BaseStrategyTest, S.StrategyTest) for m in unittest.defaultTestLoader.getTestCaseNames(c)}
+
+def avalanche_tests(name: str) -> ModuleType:
+    """Import ``tests.<name>`` as Avalanche's wheel installs it, though our own test folder has the same name.
+
+    Under ``--import-mode=importlib`` pytest has bound ``tests`` to our folder by now; Avalanche's is added to the
+    places where submodules are looked for.
+
+    Raises:
+        ImportError: Avalanche's wheel has no such module, or ours hides it.
+    """
+    theirs = Path(avalanche.__file__).parents[1] / "tests"
+    package = importlib.import_module("tests")
+    package.__path__ = list(dict.fromkeys([str(theirs), *getattr(package, "__path__", [])]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAST_TEST", "True")  # Avalanche reads it at import, to skip its slowest tests.
+        try:
+            module = importlib.import_module(f"tests.{name}")
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"no {error.name!r} in {theirs}: the conformance tests need the test-suite that avalanche-lib 0.6.0 "
+                f"installs beside itself (found avalanche {avalanche.__version__})"
+            ) from error
+    if not Path(str(module.__file__)).is_relative_to(theirs):
+        raise ImportError(f"tests.{name} is {module.__file__}, not Avalanche's: rename ours, it hides theirs")
+    return module
+
+
+def unittests(*cases: type[unittest.TestCase]) -> dict[str, unittest.TestCase]:
+    """Every test method of the classes, so that methods that are new upstream run without being listed here."""
+    loader = unittest.defaultTestLoader
+    return {f"{case.__name__}.{name}": case(name) for case in cases for name in loader.getTestCaseNames(case)}
+
+
+STRATEGIES = avalanche_tests("training.test_strategies")
+PLUGINS = avalanche_tests("training.test_plugins")
+LOGGERS = avalanche_tests("test_loggers")
+
+STRATEGY_TESTS = unittests(STRATEGIES.BaseStrategyTest, STRATEGIES.StrategyTest)
+OTHER_TESTS = unittests(
+    PLUGINS.PluginTests, PLUGINS.EvaluationPluginTest, PLUGINS.EarlyStoppingPluginTest, LOGGERS.TestLoggers
+)
+del OTHER_TESTS["PluginTests.test_scheduler_reduce_on_plateau_plugin"]  # Takes half a minute, alone.
+
+
+class Known(NamedTuple):
+    """Why a test fails, and with what: failing for another reason is news too."""
+
+    reason: str
+    raises: type[Exception]
+
+
+STACK: dict[str, Known] = {
+    "StrategyTest.test_bic": Known("BiC passes verbose= to MultiStepLR, which torch no longer takes", TypeError),
+    "StrategyTest.test_expertgate": Known("downloads a pretrained AlexNet; tests never download", OSError),
+}
+"""Failures of Avalanche 0.6.0 on the tested versions, without anything of ours."""
+
+WITH_OUR_STREAMS: dict[str, Known] = STACK | {
+    "StrategyTest.test_expertgate": Known(
+        "downloads a pretrained AlexNet; it would then ask for a task label per experience, ALMA has one task", OSError
+    ),
+    "StrategyTest.test_icarl": Known(
+        "iCaRL asks the benchmark which classes are new in each experience (n_classes_per_exp, classes_order); in an "
+        "i.i.d. stream every megabatch has them all",
+        AttributeError,
+    ),
+}
+
+WITH_OUR_PLUGIN: dict[str, Known] = STACK | {
+    "StrategyTest.test_icarl": Known(
+        "the test's network is one Linear layer, which counts as the classifier: nothing is prunable, and the plugin "
+        "says so",
+        ValueError,
+    ),
+}
+
+WITHOUT_BENCHMARK = {"BaseStrategyTest.test_forward_hooks"}
+"""Tests that ask for no benchmark."""
+
+WITHOUT_TRAINING = {
+    "BaseStrategyTest.test_eval_streams_normalization",
+    "BaseStrategyTest.test_forward_hooks",
+    "StrategyTest.test_warning_slda_lwf",
+}
+"""Tests that train nothing, so that nothing is pruned."""
+
+SCORES = {"StrategyTest.test_slda": magnitude}
+"""SNIP, but for deep SLDA: it never trains its network and detaches the features, so that there is no gradient."""
+
+
+def cases(tests: Iterable[str], known: Mapping[str, Known]) -> list[Any]:
+    """Parameters for the tests, the known failures marked."""
+    return [
+        pytest.param(
+            name,
+            marks=[pytest.mark.xfail(strict=True, reason=known[name].reason, raises=known[name].raises)]
+            if name in known
+            else [],
+        )
+        for name in tests
+    ]
+
+
+def run(test: unittest.TestCase) -> None:
+    """Run one unittest method, class fixtures included, and let its exceptions through."""
+    unittest.TestSuite([test]).debug()
 
 
 @pytest.fixture(autouse=True)
-def env(monkeypatch):
+def offline_and_seeded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterable[None]:
+    """No network, no cached downloads, no GPU, and the same data and weights in every run."""
+
+    def refuse(host: object, *args: object, **kwargs: object) -> None:
+        raise OSError(f"tests never download, but {host} was asked for")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("FAST_TEST", "True")
     monkeypatch.setenv("USE_GPU", "False")
-    def refuse(url, *a, **k):
-        raise ConnectionRefusedError(url)
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    random.seed(0); np.random.seed(0); torch.manual_seed(0)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    yield
+    torch.use_deterministic_algorithms(deterministic)  # Avalanche's ExpertGate test switches it off for good.
 
 
-def alma(use_task_labels=False, shuffle=True, n_samples_per_class=100, n_classes=10, n_features=6, seed=None,
-         train_transform=None, eval_transform=None):
-    x, y = make_classification(n_samples=n_classes*n_samples_per_class, n_classes=n_classes, n_features=n_features, n_informative=6, n_redundant=0, random_state=seed)
-    x = torch.from_numpy(x).float(); y=torch.from_numpy(y).long()
-    trx, tex, tr_y, te_y = train_test_split(x, y, train_size=.6, stratify=y, random_state=seed)
-    return alma_scenario(TensorDataset(trx, tr_y), TensorDataset(tex, te_y), tr_y, te_y, megabatches=5, seed=seed or 0, train_transform=train_transform, eval_transform=eval_transform)
+@pytest.fixture
+def streams_made(monkeypatch: pytest.MonkeyPatch) -> list[CLScenario]:
+    """Have Avalanche's tests train on ALMA streams of their own toy data; the streams that they asked for."""
+    made: list[CLScenario] = []
+    toy_data = sys.modules["tests.unit_tests_utils"].dummy_classification_datasets
 
-LOG = []
-def insert(monkeypatch):
-    o_init, o_train = BaseTemplate.__init__, BaseTemplate.train
-    made = []
-    def init(self, **kw):
-        o_init(self, **kw)
-        if isinstance(self, (SupervisedTemplate, SupervisedMetaLearningTemplate)):
-            p = PruningPlugin(score=snip, distribution=global_ranking, schedule=Progressive(4.5, 5), sample_fraction=.2)
-            if FRONT: self.plugins.insert(0, p)
-            else: self.plugins.append(p)
-            self._ours = p
-            made.append(self)
-    def train(self, *a, **k):
-        r = o_train(self, *a, **k)
-        p = getattr(self, "_ours", None)
-        if p:
-            w = prunable_weights(self.model)
-            assert p.masks is not None and p.scored_samples > 0
-            d = p.schedule(self.clock.train_exp_counter - 1)
-            assert p.masks.keys() == w.keys()
-            print("DENS", p.masks, d, p.masks.nonzeros - kept_count(d, p.masks.size))
-            bad = sum(int((w[n][~m] != 0).sum()) for n, m in p.masks.items())
-            assert p.masks.nonzeros == kept_count(d, p.masks.size), (p.masks.nonzeros, d)
-            assert bad == 0, f"{bad} pruned weights nonzero"
-        return r
-    monkeypatch.setattr(BaseTemplate, "__init__", init)
-    monkeypatch.setattr(BaseTemplate, "train", train)
+    def alma_benchmark(
+        use_task_labels: bool = False,
+        shuffle: bool = True,
+        n_samples_per_class: int = 100,
+        n_classes: int = 10,
+        n_features: int = 6,
+        seed: int | None = None,
+        train_transform: object = None,
+        eval_transform: object = None,
+    ) -> CLScenario:
+        """ALMA has one task and always shuffles, so that two of the arguments say nothing."""
+        train, test = (
+            [(x, int(y)) for x, y, _ in part] for part in toy_data(n_classes, n_features, n_samples_per_class, seed)
+        )
+        scenario = alma_scenario(
+            train,
+            test,
+            [y for _, y in train],
+            [y for _, y in test],
+            megabatches=MEGABATCHES,
+            seed=seed or 0,
+            train_transform=train_transform,
+            eval_transform=eval_transform,
+        )
+        made.append(scenario)
+        return scenario
+
+    monkeypatch.setattr(STRATEGIES, "get_fast_benchmark", alma_benchmark)
     return made
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ALL)
-def test_it(name, mode, monkeypatch):
-    if "stream" in mode:
-        monkeypatch.setattr(S, "get_fast_benchmark", alma)
-    if "plugin" in mode:
-        insert(monkeypatch)
-    c, m = ALL[name]
-    c(m).debug()
+@pytest.fixture
+def pruned(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[BaseTemplate]:
+    """Put the pruning plugin into every strategy and check it after each training; the strategies that it pruned.
+
+    It stands first among the plugins, where Avalanche's constructors put what the caller passes.
+    """
+    plugins: dict[BaseTemplate, PruningPlugin] = {}
+    strategies: list[BaseTemplate] = []
+    construct, finish = BaseTemplate.__init__, BaseTemplate._after_training
+    score = SCORES.get(request.node.callspec.params["name"], snip)
+
+    def construct_with_plugin(strategy: BaseTemplate, **kwargs: Any) -> None:
+        construct(strategy, **kwargs)
+        plugins[strategy] = PruningPlugin(
+            score=score,
+            distribution=global_ranking,
+            schedule=Progressive(tau=4.5, megabatches=MEGABATCHES),
+            sample_fraction=0.2,
+        )
+        strategy.plugins.insert(0, plugins[strategy])
+
+    def finish_and_check(strategy: BaseTemplate, **kwargs: Any) -> None:
+        finish(strategy, **kwargs)
+        assert_pruned(strategy, plugins[strategy], scored=score is snip)
+        strategies.append(strategy)
+
+    monkeypatch.setattr(BaseTemplate, "__init__", construct_with_plugin)
+    monkeypatch.setattr(BaseTemplate, "_after_training", finish_and_check)
+    return strategies
+
+
+def assert_pruned(strategy: Any, plugin: PruningPlugin, scored: bool) -> None:
+    """The density is the schedule's, to the weight, and what is pruned is exactly zero, whoever trained it."""
+    weights = prunable_weights(strategy.model)
+    masks = plugin.masks
+    assert masks is not None, "nothing was pruned"
+    masks.check(weights)
+    density = plugin.schedule(strategy.clock.train_exp_counter - 1)
+    assert masks.nonzeros == kept_count(density, masks.size) < masks.size
+    assert (plugin.scored_samples > 0) == scored
+    moved = sum(int(weights[name].detach()[~mask].count_nonzero()) for name, mask in masks.items())
+    assert moved == 0, f"{moved} of {masks.size - masks.nonzeros} pruned weights are not zero after training"
+
+
+@pytest.mark.parametrize("name", cases(sorted(WITH_OUR_STREAMS | WITH_OUR_PLUGIN), STACK))
+def test_what_fails_with_us_is_the_stacks_failure_or_ours(name: str) -> None:
+    """Left alone, a test that is listed for a mode fails only if it is listed for the stack."""
+    run(STRATEGY_TESTS[name])
+
+
+@pytest.mark.parametrize("name", cases(OTHER_TESTS, {}))
+def test_plugins_and_loggers_work_on_this_stack(name: str) -> None:
+    """Avalanche's plugin mechanism and loggers, which ours build on, do on these versions what they promise."""
+    run(OTHER_TESTS[name])
+
+
+@pytest.mark.parametrize("name", cases(STRATEGY_TESTS, WITH_OUR_STREAMS))
+def test_strategies_run_on_our_streams(name: str, streams_made: list[CLScenario]) -> None:
+    """An ALMA stream is a genuine Avalanche scenario: Avalanche's strategies cannot tell."""
+    run(STRATEGY_TESTS[name])
+    assert streams_made or name in WITHOUT_BENCHMARK, "the test got its benchmark from elsewhere"
+
+
+@pytest.mark.parametrize("name", cases(STRATEGY_TESTS, WITH_OUR_PLUGIN))
+def test_strategies_run_with_our_plugin(name: str, pruned: list[BaseTemplate]) -> None:
+    """The pruning plugin prunes under any strategy, and what it pruned stays zero."""
+    run(STRATEGY_TESTS[name])
+    assert pruned or name in WITHOUT_TRAINING, "the test trained nothing that the plugin could prune"
+
+
+@pytest.mark.parametrize("known", [WITH_OUR_STREAMS, WITH_OUR_PLUGIN], ids=["streams", "plugin"])
+def test_enough_strategy_tests_pass(known: Mapping[str, Known]) -> None:
+    """The lists of known failures must not grow into an excuse, nor outlive the tests that they name."""
+    assert known.keys() <= STRATEGY_TESTS.keys()
+    assert len(STRATEGY_TESTS) - len(known) >= REQUIRED

@@ -36,13 +36,13 @@ class NumberedSamples:
 
 @pytest.fixture(scope="session")
 def numbers():
-    """numbers(x) -> the numbers of the training samples in a batch."""
+    """Function: a batch -> the numbers of its samples."""
     return lambda x: (x.reshape(-1, 6)[:, 0] * 1024).round().int().tolist()
 
 
 @pytest.fixture(scope="session")
 def make_stream():
-    """make_stream() -> an ALMA scenario of numbered samples in three classes."""
+    """Function: options of the protocol -> an ALMA scenario of numbered samples in three classes."""
 
     def make(*, samples=60, dtype=torch.float32, **options):
         train, test = NumberedSamples(samples, dtype), NumberedSamples(30, dtype, seed=1)
@@ -54,7 +54,7 @@ def make_stream():
 
 @pytest.fixture(scope="session")
 def make_net():
-    """make_net(seed) -> a network for six features: two convolutions, a hidden layer and a classifier."""
+    """Function: seed -> a network for six features: two convolutions, a hidden layer and a classifier."""
 
     def make(seed=0, norm=True, dropout=False):
         with torch.random.fork_rng():
@@ -78,7 +78,7 @@ def make_net():
 
 @pytest.fixture(scope="session")
 def make_learner(make_net):
-    """make_learner(**options) -> a learner for three megabatches of that stream."""
+    """Function: options of the recipe -> a learner for three megabatches of that stream."""
 
     def make(**options):
         recipe = {"make_model": make_net, "megabatches": 3, "epochs": 2, "batch_size": 16, "lr": 0.05}
@@ -89,7 +89,7 @@ def make_learner(make_net):
 
 @pytest.fixture(scope="session")
 def train():
-    """train(strategy, scenario) runs the whole stream, seeded, and returns the strategy."""
+    """Function: strategy, scenario -> the strategy, trained on the whole stream from one random state."""
 
     def run(strategy, scenario):
         torch.manual_seed(0)
@@ -102,5 +102,5 @@ def train():
 
 @pytest.fixture(scope="session")
 def weights_of():
-    """weights_of(model) -> a copy of all its prunable weights as one NumPy vector."""
+    """Function: model -> a copy of all its prunable weights as one vector."""
     return lambda model: np.concatenate([w.detach().numpy().ravel().copy() for w in prunable_weights(model).values()])

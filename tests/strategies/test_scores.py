@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def samples():
 def cut(samples, *edges):
     x, y = samples
     bounds = [0, *edges, len(y)]
-    return [((x[a:b],), y[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [((x[a:b],), y[a:b]) for a, b in pairwise(bounds)]
 
 
 def bits(tensor):

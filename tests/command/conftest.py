@@ -1,0 +1,84 @@
+"""The real command in a subprocess, with tiny settings and one image cache for all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = ["--megabatches", "2", "--epochs", "1", "--batch-size", "16", "--model", "cnn"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def command(tmp_path, cache):
+    """Function: run ``python -m benchmark.run`` in an empty folder and return what it did."""
+
+    def run(*arguments: str, module: str = "benchmark.run", **environment: str):
+        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160", "PYTHONWARNINGS": "default"}
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **own, **environment},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+def write_images(folder: Path, count: int, size: int = 32, seed: int = 0) -> None:
+    """``count`` random JPEG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, *folder.name.encode()])
+    for number in range(count):
+        Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / f"{number:03d}.JPEG")
+
+
+@pytest.fixture(scope="session")
+def class_folders(tmp_path_factory):
+    """A folder of three class folders without a test split."""
+    root = tmp_path_factory.mktemp("folders")
+    for name in ("ant", "bee", "cow"):
+        write_images(root / name, 20)
+    return root
+
+
+@pytest.fixture(scope="session")
+def imagenet_tree(tmp_path_factory):
+    """train/<wnid> and val/<wnid> with one wnid of each group."""
+    from benchmark.streams.restricted_imagenet import GROUPS
+
+    root = tmp_path_factory.mktemp("imagenet")
+    for wnid, *_ in GROUPS.values():
+        write_images(root / "train" / wnid, 6)
+        write_images(root / "val" / wnid, 2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_imagenet_tree(tmp_path_factory):
+    """Tiny ImageNet's own layout with one wnid of each group."""
+    from benchmark.streams.tiny_restricted_imagenet import GROUPS
+
+    root = tmp_path_factory.mktemp("tiny")
+    lines = []
+    for wnid, *_ in GROUPS.values():
+        write_images(root / "train" / wnid / "images", 6, size=64)
+        write_images(root / "val" / "images" / wnid, 2, size=64)
+        for path in sorted((root / "val" / "images" / wnid).iterdir()):
+            path.rename(root / "val" / "images" / f"{wnid}_{path.name}")
+            lines.append(f"{wnid}_{path.name}\t{wnid}\t0\t0\t9\t9")
+        (root / "val" / "images" / wnid).rmdir()
+    (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    return root

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from benchmark.registry import STREAMS
+from strategies.registry import STRATEGIES
+
+from leaderboards.collect import collect
+
+TINY = ("--megabatches", "2", "--epochs", "1", "--batch-size", "16", "--model", "cnn")
+SMALL_STAND_IN = ("--data", "synthetic", "--shots", "20", "--test-shots", "5", "--profile", "demo")
+
+pytestmark = pytest.mark.slow
+
+
+def runs_in(folder):
+    return collect(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
+
+
+def test_every_strategy_runs_over_a_real_stream(command, tmp_path):
+    names = STRATEGIES.names()
+    flags = [part for name in names for part in ("--strategy", name)]
+    done = command("--stream", "digits", *flags, *TINY)
+    assert done.returncode == 0, done.stderr
+    assert sorted(runs_in(tmp_path).variant.map(lambda v: v["strategy"])) == sorted(names)
+    for name in names:
+        assert f"\n{name} on digits (real images), 2 megabatches" in done.stdout
+    index = (tmp_path / "results" / "leaderboards" / "README.md").read_text()
+    assert "digits" in index and "Traceback" not in done.stderr
+
+
+EMBEDDED = ("digits", "synthetic")
+TREES = ("imagefolder", "restricted_imagenet", "restricted_imagenet_fewshot")
+TINY_TREES = ("tiny_restricted_imagenet", "tiny_restricted_imagenet_fewshot")
+DOWNLOADED = ("cifar10", "cifar100", "mnist", "fashion_mnist")
+
+
+def test_every_stream_is_covered_here():
+    assert sorted(EMBEDDED + TREES + TINY_TREES + DOWNLOADED) == sorted(STREAMS.names())
+
+
+@pytest.mark.parametrize("stream", TREES + TINY_TREES)
+def test_streams_of_image_trees(command, tmp_path, stream, class_folders, imagenet_tree, tiny_imagenet_tree):
+    root = {"imagefolder": class_folders}.get(stream, tiny_imagenet_tree if stream in TINY_TREES else imagenet_tree)
+    shots = ("--shots", "6") if "fewshot" in stream else ()
+    done = command("--stream", stream, "--strategy", "APP", "--data-root", str(root), "--data", "real", *TINY, *shots)
+    assert done.returncode == 0, done.stderr
+    assert list(runs_in(tmp_path).data) == ["real"] and "STAND-IN" not in done.stderr
+
+
+@pytest.mark.parametrize("stream", ("synthetic", *DOWNLOADED))
+def test_stand_ins_for_any_stream(command, tmp_path, stream):
+    done = command("--stream", stream, "--strategy", "APP", *TINY, *SMALL_STAND_IN, "--resolution", "16")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("STAND-IN IMAGES: ") and list(runs_in(tmp_path).data) == ["synthetic"]
+
+
+def test_the_main_job_falls_back_to_stand_ins_and_says_so_first(command, tmp_path):
+    small = ("--shots", "20", "--test-shots", "5", "--epochs", "1")
+    done = command("--stream", "restricted_imagenet_fewshot", "--strategy", "APP", *small)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0].startswith("STAND-IN IMAGES: restricted_imagenet_fewshot")
+    [run] = runs_in(tmp_path).itertuples()
+    assert run.data == "synthetic" and run.profile == "demo"
+    table = re.findall(r"^ +(\d+) +(\d\.\d{4})", done.stdout, flags=re.M)
+    assert [int(megabatch) for megabatch, _ in table] == list(range(1, 11))
+    scheduled = [0.8 ** (1 + 3.5 * t / 9) for t in range(10)]
+    assert [float(density) for _, density in table] == pytest.approx(scheduled, abs=6e-5)
+    for words in ("CER rate", "average anytime accuracy", "gap, reference", "gap, clean", "FLOPs", "MLflow store:"):
+        assert words in done.stdout
+
+
+def test_same_seed_same_bits_and_another_seed_another_split(command, tmp_path):
+    import torch
+
+    arguments = ("--stream", "digits", "--strategy", "APP", *TINY)
+    for seed in ("0", "0", "1"):
+        done = command(*arguments, "--seed", seed)
+        assert done.returncode == 0, done.stderr
+    runs = runs_in(tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")
+    states = [
+        torch.load(client.download_artifacts(run_id, "state_dict.pt"), weights_only=True) for run_id in runs.run_id
+    ]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+    masks = torch.load(client.download_artifacts(runs.run_id[0], "masks.pt"), weights_only=True)
+    assert all(bool((states[0][name][~mask] == 0).all()) for name, mask in masks.items())
+
+
+def test_config_file_with_flags_winning_and_a_grid_in_it(command, tmp_path):
+    (tmp_path / "grid.yaml").write_text(
+        "stream: digits\nstrategy: [dense, OSP]\nepochs: 1\nmegabatches: 2\nmodel: mlp\nseed: [0, 1]\ntau: 2\n"
+    )
+    done = command("--config", "grid.yaml", "--seed", "5", "--density", "0.5")
+    assert done.returncode == 0, done.stderr
+    runs = runs_in(tmp_path)
+    assert sorted(runs.seed) == [5, 5]
+    osp = runs[runs.variant.map(lambda v: v["strategy"]) == "OSP"]
+    assert float(osp["metrics.size/density"].iloc[0]) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_waiting_trains_less_often_and_is_tested_as_often(command, tmp_path):
+    done = command(
+        "--stream", "digits", "--strategy", "APP", "--wait", "2", "--megabatches", "5", "--epochs", "1", "--model", "mlp"
+    )
+    assert done.returncode == 0, done.stderr
+    [run_id] = runs_in(tmp_path).run_id
+    client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")
+    tested = client.get_metric_history(run_id, "test/errors")
+    trained = client.get_metric_history(run_id, "train/accuracy")
+    assert sorted(point.step for point in tested) == [1, 2, 3, 4, 5]
+    assert sorted(point.step for point in trained) == [2, 4, 5]
+    assert client.get_run(run_id).data.metrics["size/density"] == pytest.approx(0.8**4.5, abs=1e-4)
+
+
+BAD = {
+    "no such stream": (["--stream", "cifar"], "did you mean 'cifar10'"),
+    "no such strategy": (["--strategy", "appp"], "did you mean 'APP'"),
+    "no such option": (["--epoch", "3"], "--epochs"),
+    "density beyond 1": (["--density", "1.2"], "(0, 1]"),
+    "density and tau": (["--density", "0.5", "--tau", "3"], "one of them"),
+    "more megabatches than images": (["--megabatches", "5000"], "only 1437 training images"),
+    "no validation images": (["--megabatches", "400"], "for validation"),
+    "too many shots": (["--shots", "900"], "lower --shots"),
+    "unreachable server": (["--tracking-uri", "http://127.0.0.1:9"], "no tracking server"),
+    "unknown profile": (["--profile", "fast"], "known are demo, paper"),
+    "missing config": (["--config", "none.yaml"], "cannot read none.yaml"),
+    "no cuda": (["--device", "cuda:99"], "CUDA devices"),
+    "unwritable output": (["--output", "/proc/nowhere"], "--output"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(command, tmp_path, case):
+    arguments, message = BAD[case]
+    done = command(*_base(arguments), *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1].startswith("Error: ")
+    assert not list(tmp_path.iterdir())
+
+
+def _base(arguments):
+    defaults = {"--stream": "digits", "--strategy": "APP"}
+    return [part for flag, value in defaults.items() if flag not in arguments for part in (flag, value)]
+
+
+def test_real_images_that_are_not_there_are_explained(command, tmp_path):
+    done = command("--stream", "restricted_imagenet_fewshot", "--strategy", "APP", "--data", "real")
+    assert done.returncode == 2
+    assert "ILSVRC2012" in done.stderr and "--data-root" in done.stderr and "Traceback" not in done.stderr
+    done = command("--stream", "synthetic", "--strategy", "APP", "--data", "real")
+    assert done.returncode == 2 and "synthetic by nature" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_corrupt_images_are_refused_or_skipped_and_counted(command, tmp_path, class_folders):
+    import shutil
+
+    root = tmp_path / "images"
+    shutil.copytree(class_folders, root)
+    (root / "ant" / "broken.jpg").write_bytes(b"not an image")
+    arguments = ("--stream", "imagefolder", "--strategy", "dense", "--data-root", "images", *TINY)
+    done = command(*arguments)
+    assert done.returncode == 2 and "broken.jpg" in done.stderr and "--skip-corrupt" in done.stderr
+    done = command(*arguments, "--skip-corrupt")
+    assert done.returncode == 0, done.stderr
+    assert "1 unreadable images left out" in done.stderr and list(runs_in(tmp_path).skipped_images) == ["1"]
+
+
+BROKEN = """
+from strategies.registry import STRATEGIES
+
+@STRATEGIES.register("broken", options=())
+def broken(learner, pruning):
+    \"\"\"Raises.\"\"\"
+    raise RuntimeError("out of ideas")
+"""
+
+
+def test_a_failing_run_says_why_and_does_not_stop_the_others(command, tmp_path):
+    """The failing strategy comes in as a third-party package does: through an entry point."""
+    site = tmp_path / "site"
+    (site / "broken-1.0.dist-info").mkdir(parents=True)
+    (site / "broken_strategy.py").write_text(BROKEN)
+    (site / "broken-1.0.dist-info" / "METADATA").write_text("Name: broken\nVersion: 1.0\nSummary: A strategy that fails\n")
+    (site / "broken-1.0.dist-info" / "entry_points.txt").write_text(
+        "[anytime_bench.strategies]\nbroken = broken_strategy:broken\n"
+    )
+    listed = command("--list", PYTHONPATH=str(site))
+    assert "A strategy that fails (broken 1.0)" in listed.stdout
+    done = command(
+        "--stream", "digits", "--strategy", "broken", "--strategy", "dense", *TINY, PYTHONPATH=str(site)
+    )
+    assert done.returncode == 1 and "out of ideas" in done.stderr and "Traceback" not in done.stderr
+    assert [variant["strategy"] for variant in runs_in(tmp_path).variant] == ["dense"]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")
+    statuses = {
+        run.data.tags.get("anytime_bench.failure"): run.info.status
+        for run in client.search_runs([e.experiment_id for e in client.search_experiments()])
+    }
+    assert statuses == {"RuntimeError: out of ideas": "FAILED", None: "FINISHED"}
+    pages = "".join(page.read_text() for page in (tmp_path / "results" / "leaderboards").glob("*.md"))
+    assert "dense" in pages and "broken" not in pages
+
+
+def test_interruption_exits_with_130_and_marks_the_run(command, tmp_path, cache):
+    arguments = ["--stream", "digits", "--strategy", "dense", "--epochs", "5000", "--megabatches", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmark.run", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "ANYTIME_BENCH_CACHE": str(cache)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stderr:
+        if line.startswith("  about"):
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, rest
+    assert "Interrupted" in rest and "Traceback" not in rest
+    client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")
+    [run] = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert run.info.status == "KILLED"
+
+
+def test_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(command, tmp_path):
+    import yaml
+
+    done = command("--stream", "digits", "--strategy", "APP", "--seed", "3", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    described = yaml.safe_load(done.stdout)
+    assert described["seed"] == 3 and described["strategy"] == "APP" and described["epochs"] == 50
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from leaderboards.boards import boards, variant_name, write_boards
+from leaderboards.collect import collect
+from leaderboards.errors import BoardError
+from leaderboards.markdown import board_page, escape, index_page
+
+
+def rows(board):
+    return [row.name for row in board.rows]
+
+
+def test_only_finished_runs_enter(store):
+    store.add(seed=0, anytime__cer_rate=0.3)
+    for status in ("FAILED", "KILLED", "RUNNING"):
+        store.add(seed=1, status=status, anytime__cer_rate=0.0)
+    store.client.create_run(store.experiment)
+    assert list(collect(store.uri).seed) == [0]
+
+
+def test_deleted_and_foreign_runs_are_passed_over(store):
+    store.client.delete_run(store.add(anytime__cer_rate=0.1))
+    foreign = store.client.create_run(store.experiment).info.run_id
+    store.client.set_terminated(foreign, "FINISHED")
+    assert collect(store.uri).empty
+
+
+def test_repeating_a_run_is_not_another_seed(store):
+    store.add(seed=0, anytime__cer_rate=0.9)
+    store.add(seed=0, anytime__cer_rate=0.4)
+    [board] = boards(collect(store.uri))
+    assert board.rows[0].estimates["cer_rate"].n == 1
+    assert board.rows[0].estimates["cer_rate"].mean == 0.4
+
+
+def test_images_and_protocol_part_the_boards(store):
+    store.add()
+    store.add(data="synthetic")
+    store.add(fingerprint="e" * 16)
+    store.add(protocol={"epochs": 3})
+    store.add(strategy="APP")
+    found = boards(collect(store.uri))
+    assert sorted(len(board.rows) for board in found) == [1, 1, 1, 2]
+    assert len({board.file_name for board in found}) == 4
+
+
+def test_versions_and_options_part_the_rows(store):
+    for variant in ({"score": "snip"}, {"score": "magnitude"}, {"score": "snip", "strategy_version": 2}):
+        store.add(strategy={"strategy": "APP", "strategy_version": 1, **variant})
+    [board] = boards(collect(store.uri))
+    assert sorted(rows(board)) == ["APP (magnitude)", "APP (snip)", "APP (snip, strategy v2)"]
+
+
+def test_rows_are_sorted_best_first_by_any_column(store):
+    store.add("a", anytime__cer_rate=0.2, test__accuracy=0.7)
+    store.add("b", anytime__cer_rate=0.1, test__accuracy=0.6)
+    store.add("c")
+    runs = collect(store.uri)
+    assert rows(boards(runs)[0]) == ["b", "a", "c"]
+    assert rows(boards(runs, sort="accuracy")[0]) == ["a", "b", "c"]
+    assert rows(boards(runs, sort="accuracy", reverse=True)[0]) == ["b", "a", "c"]
+    with pytest.raises(BoardError, match="no column"):
+        boards(runs, sort="beauty")
+
+
+def test_comparing_across_a_protocol_field(store):
+    store.add(protocol={"replay": "full"}, anytime__cer_rate=0.1)
+    store.add(protocol={"replay": "none"}, anytime__cer_rate=0.2)
+    runs = collect(store.uri)
+    assert len(boards(runs)) == 2
+    [board] = boards(runs, across=["replay"])
+    assert rows(board) == ["dense (replay full)", "dense (replay none)"]
+    with pytest.raises(BoardError, match="no protocol field"):
+        boards(runs, across=["weather"])
+
+
+def test_page_shows_mean_interval_seeds_and_the_best(store):
+    for seed, rate in enumerate((0.1, 0.2, 0.3)):
+        store.add("dense", seed, anytime__cer_rate=rate + 0.05, test__accuracy=0.5)
+        store.add("APP", seed, anytime__cer_rate=rate, test__accuracy=0.5)
+    [board] = boards(collect(store.uri))
+    page = board_page(board)
+    # The margin is t(0.975, 2) * 0.1 / sqrt(3).
+    line = next(line for line in page.splitlines() if line.startswith("| APP"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:3] == ["APP", "3", "**0.2000 ± 0.2484**"]
+    assert "**0.5000" not in page, "equal means have no best"
+    assert "## Against dense" in page and "-0.0500 ± 0.0000" in page
+    assert "Real images." in page and "Synthetic" not in page.split("##")[0]
+
+
+def test_synthetic_boards_say_so(store):
+    store.add(data="synthetic")
+    [board] = boards(collect(store.uri))
+    assert "stand-in" in board_page(board).split("\n\n")[1]
+
+
+def test_bars_do_not_split_cells(store):
+    store.add("a|b")
+    [board] = boards(collect(store.uri))
+    assert escape("a|b") == "a\\|b"
+    for page in (board_page(board), index_page([board])):
+        for table in [block for block in page.split("\n\n") if block.startswith("|")]:
+            assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
+
+
+def test_names_of_variants():
+    variant = {"strategy": "APP", "score": "snip", "tau": 4.5, "nested": False, "strategy_version": 1}
+    assert variant_name(variant) == "APP (snip, tau 4.5, not nested)"
+
+
+def test_missing_stores_are_refused_and_not_created(tmp_path):
+    with pytest.raises(BoardError, match="there is no store"):
+        collect(f"sqlite:///{tmp_path / 'none.db'}")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(BoardError, match="no tracking server"):
+        collect("http://127.0.0.1:9")
+
+
+def test_the_command_writes_pages_and_index(store, tmp_path):
+    store.add("dense", anytime__cer_rate=0.2)
+
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "leaderboards", *arguments], capture_output=True, text=True, cwd=tmp_path
+        )
+
+    done = command("--tracking-uri", store.uri, "--output", "out")
+    assert done.returncode == 0, done.stderr
+    index = (tmp_path / "out" / "README.md").read_text()
+    [page] = [path for path in (tmp_path / "out").glob("*.md") if path.name != "README.md"]
+    assert page.name in index
+    wrong = command("--tracking-uri", store.uri, "--sort", "beauty")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("Error: ") and "Traceback" not in wrong.stderr
+
+
+def test_an_empty_store_makes_no_board(store, tmp_path):
+    with pytest.raises(BoardError, match="no finished"):
+        write_boards(store.uri, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,429 @@
+"""The plugin prunes to exactly the density asked for, and pruned weights stay at zero."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.training.supervised import EWC, Naive, Replay
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.optim import SGD, Adam
+
+from strategies.anytime import AnytimeStrategy, Pruning
+from strategies.app_reference import ReferencePruning
+from strategies.pruning import plugin as plugin_module
+from strategies.pruning.distributions import global_ranking
+from strategies.pruning.masks import EmptyLayerWarning, Masks, kept_count, prunable_weights
+from strategies.pruning.plugin import PruningPlugin, select
+from strategies.pruning.schedules import Progressive, density_of
+from strategies.pruning.scores import snip
+from strategies.registry import DISTRIBUTIONS, SCORES, STRATEGIES
+
+CRITERION = nn.CrossEntropyLoss()
+NATIVES = {
+    "Naive": partial(Naive, criterion=CRITERION),
+    "Replay": partial(Replay, criterion=CRITERION, mem_size=12),
+    "EWC": partial(EWC, criterion=CRITERION, ewc_lambda=0.4),
+}
+OPTIMIZERS = {
+    "SGD": partial(SGD, lr=0.05, momentum=0.9, weight_decay=1e-2),
+    "Adam": partial(Adam, lr=0.01, weight_decay=1e-2),
+}
+SIZE = 54 + 324 + 288
+"""Prunable weights of the network of ``make_net``."""
+
+
+class Zeros(SupervisedPlugin, supports_distributed=False):
+    """After every update: how many weights are kept, and the largest thing found where a weight is pruned."""
+
+    def __init__(self, pruning):
+        super().__init__()
+        self.pruning = pruning
+        self.kept = []
+        self.largest = []
+
+    def after_update(self, strategy, *args, **kwargs):
+        weights = prunable_weights(strategy.model)
+        found = [torch.zeros(1)]
+        for name, weight in weights.items():
+            state = [v for v in strategy.optimizer.state[weight].values() if v.shape == weight.shape]
+            assert state
+            found += [tensor.detach()[~self.pruning.masks[name]].abs() for tensor in (weight, *state)]
+        self.largest.append(torch.cat(found).max().item())
+        self.kept.append(Masks.of(weights).nonzeros)
+
+
+class Diary(SupervisedPlugin, supports_distributed=False):
+    """Calls a function with the strategy at the start and at the end of each megabatch."""
+
+    def __init__(self, at_start=lambda _: None, at_end=lambda _: None):
+        super().__init__()
+        self.started, self.ended = [], []
+        self.at_start, self.at_end = at_start, at_end
+
+    def before_training_exp(self, strategy, *args, **kwargs):
+        self.started.append(self.at_start(strategy))
+
+    def after_training_exp(self, strategy, *args, **kwargs):
+        self.ended.append(self.at_end(strategy))
+
+
+def nonzeros(strategy):
+    return Masks.of(prunable_weights(strategy.model)).nonzeros
+
+
+def plugin_of(strategy):
+    return next(plugin for plugin in strategy.plugins if isinstance(plugin, PruningPlugin))
+
+
+def make_pruning(score=snip, schedule=None, distribution=global_ranking, **options):
+    return PruningPlugin(score=score, distribution=distribution, schedule=schedule or Progressive(4.5, 3), **options)
+
+
+@pytest.fixture(scope="module")
+def stream(make_stream):
+    return make_stream()
+
+
+@pytest.fixture
+def native(make_net):
+    """Function: name, plugins -> one of Avalanche's own strategies."""
+
+    def make(name, plugins, optimizer="SGD", **options):
+        model = make_net()
+        own = {"train_mb_size": 16, "train_epochs": 2, "evaluator": None, **options}
+        return NATIVES[name](model=model, optimizer=OPTIMIZERS[optimizer](model.parameters()), plugins=plugins, **own)
+
+    return make
+
+
+# Which weights are kept
+
+
+@pytest.mark.parametrize("scope", DISTRIBUTIONS.names())
+@pytest.mark.parametrize("value", [0.0, 1.0, math.nan, math.inf, None], ids=str)
+@pytest.mark.parametrize("density", [0.9, density_of(4.5), 0.1])
+def test_ties_zeros_and_nan_keep_the_exact_count(make_net, scope, value, density):
+    scores = {name: torch.full_like(w, value or 0).detach() for name, w in prunable_weights(make_net()).items()}
+    if value is None:
+        scores = {
+            name: torch.where(torch.rand_like(s) < 0.5, math.nan, torch.rand_like(s)) for name, s in scores.items()
+        }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EmptyLayerWarning)
+        masks = select(scores, density, DISTRIBUTIONS.load(scope).target)
+        assert masks.nonzeros == round(density * SIZE)
+        fewer = select(scores, density / 2, DISTRIBUTIONS.load(scope).target, within=masks)
+    assert fewer.nonzeros == round(density / 2 * SIZE)
+    assert fewer <= masks
+
+
+def twelve(values):
+    return st.lists(values, min_size=12, max_size=12)
+
+
+@pytest.mark.parametrize("lowest", [math.nan, -math.inf], ids=str)
+@pytest.mark.parametrize("scope", DISTRIBUTIONS.names())
+@given(twelve(st.sampled_from([0.0, 1.0, -1.0, math.inf, None])), twelve(st.booleans()), st.floats(0, 1))
+def test_no_score_revives_a_weight_outside_the_mask(scope, lowest, values, kept, density):
+    values = [lowest if value is None else value for value in values]
+    scores = {"a": torch.tensor(values[:8]).reshape(2, 4), "b": torch.tensor(values[8:])}
+    within = Masks({"a": torch.tensor(kept[:8]).reshape(2, 4), "b": torch.tensor(kept[8:])})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EmptyLayerWarning)
+        chosen = select(scores, density, DISTRIBUTIONS.load(scope).target, within)
+    assert chosen <= within
+    assert chosen.nonzeros == min(kept_count(density, 12), sum(kept))
+
+
+def test_emptying_a_layer_warns_and_keeping_one_weight_does_not():
+    scores = {"weak": torch.zeros(10), "strong": torch.ones(10)}
+    with pytest.warns(EmptyLayerWarning, match="weak"):
+        select(scores, 0.5, global_ranking)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        select(scores, 0.55, global_ranking)
+
+
+# What training does to the kept and the pruned
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", NATIVES)
+def test_pruned_weights_and_their_momentum_are_zero_after_every_update(native, train, stream, name, optimizer):
+    pruning = make_pruning()
+    zeros = Zeros(pruning)
+    strategy = train(native(name, [pruning, zeros], optimizer), stream)
+    assert zeros.largest == [0.0] * strategy.clock.train_iterations
+    steps = strategy.clock.train_iterations // 3
+    densities = [kept_count(Progressive(4.5, 3)(t), SIZE) for t in range(3) for _ in range(steps)]
+    assert zeros.kept == densities
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_pruned_weights_stay_zero_while_the_anytime_learner_trains(make_learner, train, stream, carry):
+    pruning = make_pruning()
+    zeros = Zeros(pruning)
+    train(AnytimeStrategy(learner=make_learner(carry_momentum=carry, plugins=[zeros]), plugins=[pruning]), stream)
+    assert len(zeros.largest) == 2 * (1 + 2 + 3)
+    assert max(zeros.largest) == 0
+
+
+def test_pruned_weights_stay_zero_when_training_diverges(native, train, stream):
+    pruning = make_pruning()
+    strategy = native("Naive", [pruning])
+    strategy.optimizer.param_groups[0]["lr"] = 1e30
+    train(strategy, stream)
+    assert not all(torch.isfinite(weight).all() for weight in strategy.model.parameters())
+    for name, weight in prunable_weights(strategy.model).items():
+        assert (weight[~pruning.masks[name]] == 0).all()
+
+
+@pytest.mark.parametrize("scope", DISTRIBUTIONS.names())
+@pytest.mark.parametrize("score", SCORES.names())
+def test_applied_density_is_the_requested_one_after_every_megabatch(make_learner, make_stream, train, score, scope):
+    learner = make_learner(megabatches=4, epochs=1)
+    strategy = STRATEGIES.load("APP").target(learner, Pruning(score=score, scope=scope))
+    diary = Diary(at_end=nonzeros)
+    strategy.plugins.append(diary)
+    train(strategy, make_stream(megabatches=4))
+    assert diary.ended == [round(0.8**s * SIZE) for s in np.linspace(1, 4.5, 4)]
+
+
+@pytest.mark.parametrize("name", ["APP", "OSP"])
+def test_one_megabatch_reaches_the_target_density(make_learner, make_stream, train, name):
+    strategy = STRATEGIES.load(name).target(make_learner(megabatches=1), Pruning())
+    train(strategy, make_stream(megabatches=1))
+    assert nonzeros(strategy) == round(0.8**4.5 * SIZE)
+
+
+def test_pruning_to_density_one_changes_nothing(make_learner, train, stream):
+    trained = [
+        train(AnytimeStrategy(learner=make_learner(), plugins=plugins), stream).model.state_dict()
+        for plugins in ([], [make_pruning(schedule=lambda _: 1.0)])
+    ]
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+
+
+# Nested masks, and masks whose weights come back
+
+
+def test_nested_masks_are_subsets(native, train, stream):
+    pruning = make_pruning(score=SCORES.load("random").target)
+    diary = Diary(at_start=lambda _: pruning.masks)
+    train(native("Naive", [pruning, diary]), stream)
+    assert diary.started[2] <= diary.started[1] <= diary.started[0]
+    assert diary.started[2] != diary.started[0]
+
+
+def test_without_nesting_weights_come_back_with_the_value_they_had(make_learner, make_stream, weights_of, train):
+    pruning = make_pruning(score=SCORES.load("random").target, schedule=lambda t: (0.7, 0.3, 0.6, 0.5)[t], nested=False)
+    before = Diary(at_start=lambda strategy: weights_of(strategy.model))
+    after = Diary(at_start=lambda strategy: weights_of(strategy.model))
+    train(AnytimeStrategy(learner=make_learner(), plugins=[before, pruning, after]), make_stream(megabatches=4))
+    held = np.zeros(SIZE)
+    for t in range(4):
+        was_kept = np.ones(SIZE, bool) if t == 0 else after.started[t - 1] != 0
+        is_kept = after.started[t] != 0
+        held = np.where(was_kept, before.started[t], held)
+        assert is_kept.sum() == kept_count((0.7, 0.3, 0.6, 0.5)[t], SIZE)
+        np.testing.assert_array_equal(after.started[t], np.where(is_kept, held, 0))
+        assert t == 0 or (is_kept & ~was_kept).any()
+
+
+def test_without_nesting_the_global_order_decides_anew(native, train, stream):
+    def forward_then_backward(model, batches):
+        sign = -1 if pruning.masks else 1
+        return {n: sign * torch.arange(w.numel()).reshape(w.shape).float() for n, w in prunable_weights(model).items()}
+
+    pruning = make_pruning(
+        forward_then_backward, schedule=lambda _: 0.5, distribution=DISTRIBUTIONS.load("local").target
+    )
+    pruning.nested = False
+    diary = Diary(at_start=lambda _: pruning.masks)
+    train(native("Naive", [pruning, diary]), stream)
+    assert (diary.started[0] & diary.started[1]).nonzeros == 0
+
+
+def test_one_shot_pruning_never_changes_its_mask(make_learner, train, stream):
+    strategy = STRATEGIES.load("OSP").target(make_learner(), Pruning())
+    diary = Diary(at_start=lambda s: plugin_of(s).masks, at_end=lambda s: Masks.of(prunable_weights(s.model)))
+    strategy.plugins.append(diary)
+    train(strategy, stream)
+    assert all(masks == diary.started[0] for masks in diary.started + diary.ended)
+    assert diary.started[0].nonzeros == round(0.8**4.5 * SIZE)
+
+
+def test_the_dense_baseline_prunes_nothing(make_learner, train, stream):
+    assert nonzeros(train(STRATEGIES.load("dense").target(make_learner(), Pruning()), stream)) == SIZE
+
+
+# What is scored
+
+
+class Scorer:
+    """SNIP that remembers the numbers of the samples it was given and the model's state."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+        self.samples, self.batches, self.models = [], [], []
+
+    def __call__(self, model, batches):
+        batches = list(batches)
+        self.models.append({name: value.clone() for name, value in model.state_dict().items()})
+        self.samples.append(sorted(number for (x,), _ in batches for number in self.numbers(x)))
+        self.batches.append([len(y) for _, y in batches])
+        return snip(model, batches)
+
+
+@pytest.mark.parametrize("replay", ["full", "none", "last"])
+def test_the_scoring_sample_is_a_fifth_of_a_megabatch_out_of_what_is_trained_on(
+    make_learner, train, stream, numbers, replay
+):
+    scorer = Scorer(numbers)
+    pruning = make_pruning(scorer)
+    diary = Diary(at_start=lambda strategy: set(strategy.adapted_dataset.sample_id))
+    train(AnytimeStrategy(learner=make_learner(replay=replay), plugins=[pruning, diary]), stream)
+    for trained_on, scored in zip(diary.started, scorer.samples, strict=True):
+        assert len(scored) == len(set(scored)) == round(0.2 * 16)
+        assert set(scored) <= trained_on
+    assert pruning.scored_samples == 3 * round(0.2 * 16)
+
+
+def test_scoring_reaches_back_to_replayed_megabatches(make_learner, train, make_stream, numbers):
+    scorer = Scorer(numbers)
+    stream = make_stream(samples=240)
+    train(AnytimeStrategy(learner=make_learner(epochs=1), plugins=[make_pruning(scorer)]), stream)
+    newest = set(stream.train_stream[2].dataset.sample_id)
+    assert 0 < len(newest & set(scorer.samples[2])) < len(scorer.samples[2])
+
+
+def test_scoring_never_sees_augmented_images(make_learner, train, make_stream, numbers):
+    scorer = Scorer(numbers)
+    stream = make_stream(train_transform=lambda x: x + 1000)
+    train(AnytimeStrategy(learner=make_learner(epochs=1), plugins=[make_pruning(scorer)]), stream)
+    assert max(max(samples) for samples in scorer.samples) < 60
+
+
+def test_the_scoring_sample_depends_on_the_seed_and_the_megabatch(native, train, stream, numbers):
+    def scored(seed):
+        scorer = Scorer(numbers)
+        train(native("Naive", [make_pruning(scorer, seed=seed)]), stream)
+        return scorer.samples
+
+    assert scored(0) == scored(0) != scored(1)
+
+
+def test_a_second_look_at_one_megabatch_scores_other_samples(native, stream, numbers):
+    scorer = Scorer(numbers)
+    strategy = native("Naive", [make_pruning(scorer, sample_fraction=0.5)])
+    for _ in range(2):
+        strategy.train(stream.train_stream[0], eval_streams=[])
+    assert scorer.samples[0] != scorer.samples[1]
+
+
+@pytest.mark.parametrize("size", [5, 8, 9, 13, 57, 240])
+def test_a_scoring_set_is_cut_into_near_equal_batches(make_stream, native, monkeypatch, numbers, size):
+    """A last batch of one sample would put batch norm in front of nothing to normalise over."""
+    monkeypatch.setattr(plugin_module, "SCORING_BATCH", 8)
+    scorer = Scorer(numbers)
+    strategy = native("Naive", [make_pruning(scorer, sample_fraction=1.0)], train_epochs=1)
+    stream = make_stream(samples=2 * size, megabatches=1, val_fraction=0.5)
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    sizes = scorer.batches[0]
+    assert sum(sizes) == size
+    assert max(sizes) <= 8
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("score", ["magnitude", "random"])
+def test_scores_without_data_cost_no_samples(native, train, stream, score):
+    pruning = make_pruning(SCORES.load(score).target)
+    train(native("Naive", [pruning]), stream)
+    assert pruning.scored_samples == 0
+
+
+def test_app_scores_the_best_validation_model_of_the_megabatch_before(make_learner, make_net, train, stream, numbers):
+    scorer = Scorer(numbers)
+    strategy = AnytimeStrategy(learner=make_learner(epochs=4), plugins=[make_pruning(scorer)])
+    handed_over = Diary(at_end=lambda s: {name: value.clone() for name, value in s.model.state_dict().items()})
+    strategy.plugins.append(handed_over)
+    train(strategy, stream)
+    for scored, expected in zip(scorer.models, [make_net(0).state_dict(), *handed_over.ended], strict=False):
+        assert all(torch.equal(value, expected[name]) for name, value in scored.items())
+
+
+def test_the_same_seed_trains_the_same_sparse_model(make_learner, train, stream):
+    app = STRATEGIES.load("APP").target
+    first, again, other = (
+        train(app(make_learner(seed=seed), Pruning()), stream).model.state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert not all(torch.equal(value, other[name]) for name, value in first.items())
+
+
+# The authors' public code
+
+
+@pytest.fixture
+def reference(make_learner, make_stream, train, numbers):
+    """A run of APP-reference over four megabatches: strategy, what it scored, its masks after each pruning."""
+    learner = make_learner(megabatches=4, make_model=make_learner().make_model)
+    strategy = STRATEGIES.load("APP-reference").target(learner, Pruning())
+    pruning = plugin_of(strategy)
+    pruning.score = Scorer(numbers)
+    diary = Diary(at_start=lambda s: (pruning.masks, {n: v.clone() for n, v in s.model.state_dict().items()}))
+    strategy.plugins.append(diary)
+    stream = make_stream(megabatches=4, samples=160)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EmptyLayerWarning)
+        train(strategy, stream)
+    return stream, pruning.score, diary.started
+
+
+def test_the_reference_trains_sparser_than_it_was_asked(reference):
+    densities = [masks.density for masks, _ in reference[2]]
+    asked = [Progressive(4.5, 4)(t) for t in range(4)]
+    assert densities[0] == pytest.approx(asked[0], abs=1 / SIZE)
+    assert all(applied < 0.95 * scheduled for applied, scheduled in zip(densities[1:], asked[1:], strict=True))
+    assert all(later <= earlier for (earlier, _), (later, _) in zip(reference[2], reference[2][1:], strict=False))
+
+
+def test_the_reference_always_scores_the_first_fifth_of_the_first_megabatch(reference):
+    stream, scorer, _ = reference
+    first = list(stream.train_stream[0].dataset.sample_id)
+    assert scorer.samples == [sorted(first[: round(0.2 * len(first))])] * 4
+
+
+def test_the_reference_scores_fresh_convolutions_beside_the_trained_rest(reference, make_net):
+    _, scorer, started = reference
+    convolutions = set(prunable_weights(make_net()))
+    for t in range(1, 4):
+        fresh = make_net(t).state_dict()
+        for name, scored in scorer.models[t].items():
+            trained = started[t][1][name]
+            assert torch.equal(scored, fresh[name] if name in convolutions else trained)
+
+
+def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, stream):
+    """Each mask keeps another half of the layer: neither empties it, both together do."""
+    calls = []
+
+    def halves(model, batches):
+        calls.append(1)
+        sign = (-1) ** len(calls)
+        return {n: sign * torch.arange(w.numel()).reshape(w.shape).float() for n, w in prunable_weights(model).items()}
+
+    pruning = ReferencePruning(make_net, Progressive(4.5, 3), 0.2, seed=0)
+    pruning.score, pruning.distribution = halves, DISTRIBUTIONS.load("local").target
+    pruning.schedule = lambda t: 0.5 if t < 2 else None
+    with pytest.warns(EmptyLayerWarning):
+        train(native("Naive", [pruning]), stream)
+    assert pruning.masks.nonzeros == 0

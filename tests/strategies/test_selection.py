@@ -1,0 +1,157 @@
+"""Model selection: the first of the best validation epochs is handed over, and training goes on from it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import nn
+
+from strategies.anytime import AnytimeStrategy, Pruning
+from strategies.evaluation import count_correct
+from strategies.registry import STRATEGIES
+from strategies.selection import BestValidation
+
+
+def selection_of(strategy):
+    return next(plugin for plugin in strategy.plugins if isinstance(plugin, BestValidation))
+
+
+def copied(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+class Diary(SupervisedPlugin, supports_distributed=False):
+    """The model's state at the start of each megabatch, after each epoch and at the end of each megabatch."""
+
+    def __init__(self):
+        super().__init__()
+        self.started, self.epochs, self.ended, self.selected = [], [], [], []
+
+    def before_training_exp(self, strategy, *args, **kwargs):
+        self.started.append(copied(strategy.model))
+        self.epochs.append([])
+
+    def after_training_epoch(self, strategy, *args, **kwargs):
+        self.epochs[-1].append(copied(strategy.model))
+
+    def after_training_exp(self, strategy, *args, **kwargs):
+        self.ended.append(copied(strategy.model))
+        self.selected.append((selection_of(strategy).epoch, list(selection_of(strategy).epochs_correct)))
+
+
+class Script(SupervisedPlugin, supports_distributed=False):
+    """Lets the model be right (or wrong) everywhere after each epoch, and writes down which epoch it was."""
+
+    def __init__(self, right):
+        super().__init__()
+        self.right = list(right)
+        self.epoch = 0
+
+    @torch.no_grad()
+    def after_training_epoch(self, strategy, *args, **kwargs):
+        hidden, classifier = strategy.model
+        hidden.bias.fill_(self.epoch)
+        classifier.weight.zero_()
+        classifier.bias.copy_(torch.tensor([0.0, 1.0] if self.right[self.epoch] else [1.0, 0.0]))
+        self.epoch += 1
+
+
+@pytest.fixture(scope="module")
+def stream(make_stream):
+    return make_stream(samples=120)
+
+
+@pytest.mark.parametrize(
+    "name", ["dense", "APP", "APP-reference", "OSP", "Naive", "Cumulative", "Replay", "EWC", "LwF", "DER"]
+)
+def test_the_best_validation_epoch_is_handed_over_and_gone_on_from(name, stream, make_learner, train):
+    diary = Diary()
+    learner = make_learner(epochs=6, lr=0.3, plugins=[diary])
+    nothing_pruned = Pruning(tau=0.001)
+    train(STRATEGIES.load(name).target(learner, nothing_pruned), stream)
+    for t in range(3):
+        epoch, correct = diary.selected[t]
+        assert len(correct) == 6
+        assert epoch == correct.index(max(correct))
+        assert same(diary.ended[t], diary.epochs[t][epoch])
+        assert t == 0 or same(diary.started[t], diary.ended[t - 1])
+    assert any(epoch < 5 for epoch, _ in diary.selected)
+
+
+@pytest.mark.parametrize(
+    ("right", "epochs"),
+    [("0110", [1]), ("0000", [0]), ("1111", [0]), ("0001", [3]), ("01000010", [1, 6]), ("11110000", [0, 4])],
+)
+def test_the_first_of_equals_wins_and_each_megabatch_counts_for_itself(right, epochs, make_learner, make_stream, train):
+    stream = make_stream(samples=60, megabatches=len(epochs))
+    for experience in stream.train_stream:
+        assert 0 < sum(experience.valid_dataset.targets) < 2 * len(experience.valid_dataset)
+
+    def make_model(k):
+        return nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2))
+
+    diary = Diary()
+    learner = make_learner(make_model=make_model, epochs=4, plugins=[diary])
+    script = Script(letter == "1" for letter in right)
+    strategy = AnytimeStrategy(learner=learner, plugins=[script])
+    strategy._criterion = lambda output, _: output.sum() * 0
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+    assert [int(state["0.bias"][0]) for state in diary.ended] == epochs
+
+
+def test_selected_accuracy_is_that_of_the_model_handed_over(stream, make_learner, train):
+    strategy = train(AnytimeStrategy(learner=make_learner(epochs=4, replay="none")), stream)
+    selection = selection_of(strategy)
+    assert selection.correct == max(selection.epochs_correct)
+    assert selection.correct == count_correct(strategy, stream.train_stream[2].valid_dataset)
+    assert selection.samples == len(stream.train_stream[2].valid_dataset)
+
+
+def test_validation_images_are_counted(stream, make_learner, train):
+    strategy = train(AnytimeStrategy(learner=make_learner(epochs=4, replay="full")), stream)
+    assert selection_of(strategy).evaluated_samples == 4 * (8 + 16 + 24)
+
+
+@pytest.fixture
+def strategy(make_learner):
+    return AnytimeStrategy(learner=make_learner(eval_batch_size=7))
+
+
+def test_counting_correct_predictions_equals_counting_by_hand(strategy, stream):
+    tested = stream.test_stream[0].dataset
+    x = torch.stack([sample[0] for sample in tested])
+    y = torch.tensor([sample[1] for sample in tested])
+    strategy.model.train()(x)
+    strategy.model.eval()
+    expected = int((strategy.model(x).argmax(1) == y).sum())
+    strategy.model.train()
+    assert count_correct(strategy, tested) == expected
+
+
+def test_counting_leaves_batch_norm_and_modes_alone(strategy, stream):
+    strategy.model.train()
+    strategy.model[2].eval()
+    before, modes = copied(strategy.model), [module.training for module in strategy.model.modules()]
+    count_correct(strategy, stream.test_stream[0].dataset)
+    assert same(copied(strategy.model), before)
+    assert [module.training for module in strategy.model.modules()] == modes
+
+
+def test_counting_draws_no_random_numbers(strategy, stream):
+    """Otherwise a longer look at validation would change what is trained."""
+    state = torch.get_rng_state()
+    count_correct(strategy, stream.test_stream[0].dataset)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_counting_never_augments(strategy, make_stream):
+    seen = []
+    stream = make_stream(train_transform=lambda x: seen.append(x) or x)
+    count_correct(strategy, stream.train_stream[0].dataset)
+    assert not seen

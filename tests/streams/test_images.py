@@ -1,0 +1,363 @@
+"""Decoding and its cache: every image right or refused by name, and nothing half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from benchmark.errors import UsageError
+from benchmark.streams.images import (
+    ImageDataset,
+    Images,
+    StreamData,
+    StreamRequest,
+    cached,
+    channel_statistics,
+    decoded,
+    list_images,
+)
+
+
+@pytest.fixture
+def files(tmp_path, write_image):
+    """Four images, each of one grey level that tells its class: files and classes."""
+    colours = [(10, 10, 10), (20, 20, 20), (30, 30, 30), (40, 40, 40)]
+    return [(write_image(tmp_path / "in" / f"{i}.png", colour), i) for i, colour in enumerate(colours)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache"
+
+
+class Builder:
+    """Fills a cache with two images, and counts how often it was asked to."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, pixels):
+        self.calls += 1
+        pixels[:] = np.arange(pixels.size, dtype=np.uint8).reshape(pixels.shape)
+        return [3, 4], []
+
+
+def build_two(folder, builder):
+    return cached("two", (2, 3, 4, 4), folder, builder)[0]
+
+
+def assert_two(images):
+    expected = np.arange(2 * 3 * 16, dtype=np.uint8).reshape(2, 3, 4, 4)
+    np.testing.assert_array_equal(images.pixels, expected)
+    assert images.targets.tolist() == [3, 4]
+
+
+# Decoding
+
+
+def test_pixels_and_classes_are_those_of_the_files_in_order(files, request_for):
+    images, skipped = decoded("few", files, request_for())
+    assert images.pixels.shape == (4, 3, 8, 8)
+    assert images.pixels.dtype == np.uint8
+    assert images.pixels.reshape(4, -1).tolist() == [[level] * 192 for level in (10, 20, 30, 40)]
+    assert images.targets.tolist() == [0, 1, 2, 3]
+    assert skipped == ()
+
+
+def test_an_image_is_scaled_by_its_shorter_side_and_cut_to_its_centre(tmp_path, write_image, request_for):
+    thirds = np.zeros((16, 48, 3), np.uint8)
+    for k in range(3):
+        thirds[:, 16 * k : 16 * (k + 1), k] = 200
+    wide = write_image(tmp_path / "wide.png", thirds)
+    tall = write_image(tmp_path / "tall.png", thirds.transpose(1, 0, 2))
+    for pixels in decoded("thirds", [(wide, 0), (tall, 0)], request_for())[0].pixels:
+        assert (pixels[:, 2:-2, 2:-2] == np.reshape([0, 200, 0], (3, 1, 1))).all()
+
+
+def test_an_image_of_the_right_size_is_not_touched(tmp_path, write_image, request_for):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    path = write_image(tmp_path / "exact.png", pixels)
+    np.testing.assert_array_equal(decoded("exact", [(path, 0)], request_for())[0].pixels[0], pixels.transpose(2, 0, 1))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 8, 13]))
+def test_every_size_of_image_becomes_the_asked_square(tmp_path_factory, height, width, resolution):
+    folder = tmp_path_factory.mktemp("sizes")
+    Image.new("RGB", (width, height), (50, 60, 70)).save(folder / "one.png")
+    request = StreamRequest(data_root=folder, cache=folder / "cache", resolution=resolution)
+    images, _ = decoded("one", [(folder / "one.png", 0)], request)
+    assert images.pixels.shape == (1, 3, resolution, resolution)
+    assert (images.pixels[0].reshape(3, -1).T == [50, 60, 70]).all()
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_greyscale_is_read_as_three_equal_channels(tmp_path, write_image, request_for, format):
+    level = np.full((8, 8), 77, np.uint8)
+    path = write_image(tmp_path / "grey.img", level, format=format)
+    assert (decoded("grey", [(path, 0)], request_for())[0].pixels == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"), [("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG"), ("LA", "PNG"), ("CMYK", "JPEG")]
+)
+def test_other_colour_modes_are_refused_by_name(tmp_path, files, write_image, request_for, mode, format):
+    odd = write_image(tmp_path / "in" / "odd.png", mode=mode, format=format)
+    with pytest.raises(UsageError, match=rf"1 unusable images, the first is .*odd\.png: its mode is {mode}, not RGB"):
+        decoded("odd", [*files, (odd, 4)], request_for())
+
+
+def broken(path):
+    path.write_bytes(b"\x89PNG\r\n\x1a\n not an image")
+    return path
+
+
+def test_unreadable_files_are_refused_with_their_number_and_a_way_out(tmp_path, files, request_for):
+    bad = [(broken(tmp_path / f"bad{i}.png"), 0) for i in range(2)]
+    with pytest.raises(UsageError, match=r"2 unusable images, the first is .*bad0\.png.*--skip-corrupt"):
+        decoded("bad", [*files[:1], *bad, *files[1:]], request_for())
+
+
+def test_skipped_files_are_counted_and_the_others_keep_their_classes(tmp_path, files, request_for, write_image, capsys):
+    bad = (broken(tmp_path / "bad.png"), 9)
+    odd = (write_image(tmp_path / "odd.png", mode="RGBA"), 9)
+    request = request_for(skip_corrupt=True)
+    for _ in range(2):
+        images, skipped = decoded("some", [files[0], bad, *files[1:], odd], request)
+        assert images.targets.tolist() == [0, 1, 2, 3]
+        assert images.pixels[:, 0, 0, 0].tolist() == [10, 20, 30, 40]
+        assert [line.split(": ")[0] for line in skipped] == [str(bad[0]), str(odd[0])]
+        assert "2 unreadable images left out" in capsys.readouterr().err
+
+
+def test_nothing_readable_at_all_is_refused(tmp_path, request_for):
+    with pytest.raises(UsageError, match="none of the 1 images can be read"):
+        decoded("none", [(broken(tmp_path / "bad.png"), 0)], request_for(skip_corrupt=True))
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM"])
+def test_no_truncated_or_garbled_file_stops_the_decoder(tmp_path, files, request_for, format):
+    rng = np.random.default_rng(0)
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(stream, format)
+    whole = stream.getvalue()
+    versions = [whole[:length] for length in np.unique(np.linspace(0, len(whole) - 1, 60).astype(int))]
+    for _ in range(60):
+        garbled = np.frombuffer(whole, np.uint8).copy()
+        garbled[rng.integers(0, min(120, len(garbled)), 3)] = rng.integers(0, 256, 3)
+        versions.append(garbled.tobytes())
+    damaged = []
+    for number, content in enumerate(versions):
+        path = tmp_path / f"damaged{number}.img"
+        path.write_bytes(content)
+        damaged.append((path, 0))
+    images, skipped = decoded("damaged", [*damaged, *files], request_for(skip_corrupt=True))
+    assert len(images) + len(skipped) == len(damaged) + 4
+    assert images.targets[-4:].tolist() == [0, 1, 2, 3]
+
+
+# The cache
+
+
+def test_a_cache_is_built_once_and_then_reused(folder):
+    builder = Builder()
+    for _ in range(3):
+        assert_two(build_two(folder, builder))
+    assert builder.calls == 1
+
+
+def test_decoded_images_are_not_decoded_again(files, request_for, folder):
+    first, _ = decoded("few", files, request_for())
+    written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again, _ = decoded("few", files, request_for())
+    np.testing.assert_array_equal(again.pixels, first.pixels)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
+
+
+def test_changed_files_are_decoded_anew(files, request_for, write_image):
+    decoded("few", files, request_for())
+    path = files[0][0]
+    before = path.stat()
+    write_image(path, (99, 99, 99))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert decoded("few", files, request_for())[0].pixels[0, 0, 0, 0] == 99
+
+
+def test_each_resolution_has_a_cache_of_its_own(files, request_for):
+    for resolution in (8, 4, 8):
+        assert decoded("few", files, request_for(resolution=resolution))[0].pixels.shape[-1] == resolution
+
+
+def flip_last_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def change_a_class(path):
+    about = json.loads(path.read_text())
+    about["targets"][0] += 1
+    path.write_text(json.dumps(about))
+
+
+DAMAGE = {
+    "flipped byte": ("two.npy", flip_last_byte),
+    "cut file": ("two.npy", lambda path: path.write_bytes(path.read_bytes()[:-7])),
+    "cut header": ("two.npy", lambda path: path.write_bytes(path.read_bytes()[:20])),
+    "empty pixels": ("two.npy", lambda path: path.write_bytes(b"")),
+    "garbage pixels": ("two.npy", lambda path: path.write_bytes(b"garbage" * 100)),
+    "no pixels": ("two.npy", lambda path: path.unlink()),
+    "cut description": ("two.json", lambda path: path.write_text(path.read_text()[:-7])),
+    "empty description": ("two.json", lambda path: path.write_text("")),
+    "garbage description": ("two.json", lambda path: path.write_bytes(b"\xff\x00")),
+    "incomplete description": ("two.json", lambda path: path.write_text("{}")),
+    "changed class": ("two.json", change_a_class),
+    "no description": ("two.json", lambda path: path.unlink()),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_cache_is_rebuilt(folder, kind):
+    builder = Builder()
+    build_two(folder, builder)
+    name, damage = DAMAGE[kind]
+    damage(folder / name)
+    assert_two(build_two(folder, builder))
+    assert builder.calls == 2
+    assert_two(build_two(folder, builder))
+    assert builder.calls == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
+def test_an_interrupted_build_leaves_nothing_behind(folder, error):
+    def interrupted(pixels):
+        pixels[0] = 1
+        raise error
+
+    with pytest.raises(error):
+        cached("two", (2, 3, 4, 4), folder, interrupted)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_refused_build_leaves_nothing_behind(folder, files, tmp_path, request_for):
+    with pytest.raises(UsageError):
+        decoded("bad", [*files, (broken(tmp_path / "bad.png"), 0)], request_for())
+    assert list(folder.iterdir()) == []
+
+
+def test_a_failed_rebuild_keeps_other_caches(folder):
+    build_two(folder, Builder())
+    with pytest.raises(UsageError):
+        cached("other", (2, 3, 4, 4), folder, lambda _: ([], ["x: broken"]))
+    assert sorted(path.name for path in folder.iterdir()) == ["two.json", "two.npy"]
+
+
+def test_a_finished_build_leaves_two_files(folder):
+    cached("short", (3, 3, 4, 4), folder, lambda _: ([1], ["x: broken", "y: broken"]), skip_corrupt=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["short.json", "short.npy"]
+    assert np.load(folder / "short.npy").shape == (1, 3, 4, 4)
+
+
+def test_an_unwritable_cache_names_the_option(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "cache"):
+        with pytest.raises(UsageError, match=r"cannot write the image cache .*file.*--cache"):
+            build_two(folder, Builder())
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(folder, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UsageError, match="No space left on device"):
+        build_two(folder, Builder())
+    assert list(folder.iterdir()) == []
+
+
+# What is done with images
+
+
+def test_only_image_files_are_listed_in_order(tmp_path):
+    for name in ("b.JPEG", "a.png", "c.webp", "notes.txt", "d.npy", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPEG", "c.webp"]
+
+
+def test_a_data_set_serves_tensors_and_classes():
+    images = Images(np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 2, 2), np.array([5, 6]))
+    x, y = ImageDataset(images)[1]
+    assert len(ImageDataset(images)) == 2
+    assert torch.equal(x, torch.arange(12, 24).reshape(3, 2, 2).to(torch.uint8))
+    assert (y, type(y)) == (6, int)
+
+
+def test_taking_images_copies_them():
+    images = Images(np.zeros((3, 1, 2, 2), np.uint8), np.arange(3))
+    some = images.take(np.array([2, 0]))
+    some.pixels[:] = 1
+    assert some.targets.tolist() == [2, 0]
+    assert not images.pixels.any()
+
+
+@given(st.integers(1, 6), st.sampled_from([1, 3]))
+def test_channel_statistics_are_mean_and_deviation(n, channels):
+    pixels = np.random.default_rng(n).integers(0, 256, (n, channels, 3, 3), dtype=np.uint8)
+    mean, std = channel_statistics(Images(pixels, np.zeros(n)))
+    np.testing.assert_allclose(mean, (pixels / 255).mean((0, 2, 3)), atol=5.1e-5)
+    np.testing.assert_allclose(std, (pixels / 255).std((0, 2, 3)), atol=5.1e-5)
+
+
+def test_statistics_do_not_depend_on_how_many_images_are_read_at_once():
+    pixels = np.random.default_rng(0).integers(0, 256, (9000, 1, 1, 1), dtype=np.uint8)
+    mean, std = channel_statistics(Images(pixels, np.zeros(9000)))
+    np.testing.assert_allclose([mean[0], std[0]], [(pixels / 255).mean(), (pixels / 255).std()], atol=5.1e-5)
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    train, test = (Images(rng.integers(0, 256, (n, 1, 2, 2), dtype=np.uint8), np.arange(n) % 2) for n in (6, 4))
+    return StreamData("some", train, test, ("cat", "dog"), (0.5,), (0.5,))
+
+
+def test_equal_data_have_equal_fingerprints_wherever_they_lie(data, tmp_path):
+    np.save(tmp_path / "train.npy", data.train.pixels)
+    mapped = Images(np.load(tmp_path / "train.npy", mmap_mode="r"), data.train.targets.astype(np.int32))
+    other = dataclasses.replace(data, label="elsewhere", train=mapped, mean=(0.1,), skipped=("x",))
+    assert other.fingerprint() == data.fingerprint()
+    assert len(data.fingerprint()) == 16
+
+
+@pytest.mark.parametrize("change", ["pixel", "class", "test pixel", "names", "order", "one less", "moved to test"])
+def test_any_other_data_have_another_fingerprint(data, change):
+    train, test, classes = data.train, data.test, data.classes
+    if change == "pixel":
+        train = train.take(np.arange(6))
+        train.pixels[5, 0, 1, 1] ^= 1
+    elif change == "class":
+        train = Images(train.pixels, 1 - train.targets)
+    elif change == "test pixel":
+        test = test.take(np.arange(4))
+        test.pixels[0, 0, 0, 0] ^= 1
+    elif change == "names":
+        classes = ("dog", "cat")
+    elif change == "order":
+        train = train.take(np.array([1, 0, 2, 3, 4, 5]))
+    elif change == "one less":
+        train = train.take(np.arange(5))
+    else:
+        both = np.concatenate([train.pixels, test.pixels])
+        targets = np.concatenate([train.targets, test.targets])
+        train, test = Images(both[:5], targets[:5]), Images(both[5:], targets[5:])
+    other = dataclasses.replace(data, train=train, test=test, classes=classes)
+    assert other.fingerprint() != data.fingerprint()

@@ -1,0 +1,197 @@
+"""The array loader yields exactly the samples of a data set, whichever way it was put together."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.streams import loader as loader_module
+from benchmark.streams.alma import alma_scenario
+from benchmark.streams.images import ImageDataset, Images
+from benchmark.streams.loader import ArrayLoader
+from benchmark.streams.transforms import CropAndFlip, Normalise
+from strategies.registry import REPLAYS
+
+NORMALISE = Normalise((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+
+
+def unaugmented(images, generator=None):
+    return images
+
+
+def random_images(size, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (size, 3, 8, 8), dtype=np.uint8)
+    return Images(pixels, rng.integers(0, 4, size))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return random_images(50, 0), random_images(20, 1)
+
+
+@pytest.fixture(scope="module")
+def stream(images):
+    train, test = images
+    return alma_scenario(
+        ImageDataset(train),
+        ImageDataset(test),
+        train.targets,
+        test.targets,
+        megabatches=4,
+        val_fraction=0.2,
+        train_transform=NORMALISE,
+        eval_transform=NORMALISE,
+    )
+
+
+@pytest.fixture(params=["resident", "mapped"])
+def make_loader(request, images, tmp_path, monkeypatch):
+    """Function: augmentation, seed -> a loader, once with images in memory and once with images in a mapped file."""
+    if request.param == "mapped":
+        monkeypatch.setattr(loader_module, "RESIDENT_BYTES", 0)
+        mapped = []
+        for number, part in enumerate(images):
+            np.save(tmp_path / f"{number}.npy", part.pixels)
+            mapped.append(Images(np.load(tmp_path / f"{number}.npy", mmap_mode="r"), part.targets))
+    else:
+        mapped = images
+
+    def make(augment=unaugmented, seed=0):
+        return ArrayLoader(*mapped, augment=augment, normalise=NORMALISE, seed=seed)
+
+    return make
+
+
+def data_sets(stream):
+    first, second, third, fourth = (experience.dataset for experience in stream.train_stream)
+    memory = REPLAYS.load("buffer").target(capacity=7, seed=0, role="training")
+    buffered = [memory.observe(dataset) for dataset in (first, second, third, fourth)][-1]
+    return {
+        "megabatch": first,
+        "validation": stream.valid_stream[1].dataset,
+        "test": stream.test_stream[0].dataset,
+        "full replay": first.concat(second).concat(third).concat(fourth),
+        "buffer replay": buffered,
+        "subset": third.subset([4, 1, 3]),
+        "subset of a concatenation": first.concat(fourth).subset([15, 0, 3, 9, 2]),
+        "repeated samples": first.subset([0, 0, 1]).concat(first),
+        "one sample": second.subset([5]),
+        "training and validation": first.concat(stream.valid_stream[0].dataset),
+        "training and test": first.concat(stream.test_stream[0].dataset),
+        "test and training": stream.test_stream[0].dataset.concat(first),
+    }
+
+
+every_data_set = pytest.mark.parametrize(
+    "kind",
+    [
+        "megabatch",
+        "validation",
+        "test",
+        "full replay",
+        "buffer replay",
+        "subset",
+        "subset of a concatenation",
+        "repeated samples",
+        "one sample",
+        "training and validation",
+        "training and test",
+        "test and training",
+    ],
+)
+
+
+def samples_of(dataset):
+    x, y, task = zip(*dataset, strict=True)
+    return torch.stack(x), torch.tensor(y), torch.tensor(task)
+
+
+def joined(batches):
+    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+
+def in_order(x, y):
+    return sorted((bytes(image.contiguous().numpy().tobytes()), int(label)) for image, label in zip(x, y, strict=True))
+
+
+@every_data_set
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_evaluation_batches_are_the_samples_in_order(make_loader, stream, kind, batch_size):
+    dataset = data_sets(stream)[kind]
+    batches = make_loader().eval_batches(dataset, batch_size)
+    found = list(batches)
+    assert len(batches) == len(found) == -(-len(dataset) // batch_size)
+    assert all(len(batch[1]) == batch_size for batch in found[:-1])
+    for part, expected in zip(joined(found), samples_of(dataset.eval()), strict=True):
+        assert part.dtype == expected.dtype
+        assert torch.equal(part, expected)
+
+
+@every_data_set
+def test_a_training_epoch_has_every_sample_once(make_loader, stream, kind):
+    dataset = data_sets(stream)[kind]
+    batches = make_loader().train_batches(dataset, 4, megabatch=0)
+    found = list(batches)
+    assert len(batches) == len(found) == -(-len(dataset) // 4)
+    x, y, task = joined(found)
+    expected_x, expected_y, _ = samples_of(dataset)
+    assert in_order(x, y) == in_order(expected_x, expected_y)
+    assert not task.any()
+
+
+def epochs(loader, dataset, count, megabatch=0):
+    batches = loader.train_batches(dataset, 8, megabatch)
+    return [joined(batches)[0] for _ in range(count)]
+
+
+def test_epochs_differ_and_the_same_one_repeats(make_loader, stream):
+    dataset = stream.train_stream[0].dataset
+    augment = CropAndFlip(8, flip=True)
+    first = epochs(make_loader(augment), dataset, 3)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    again = epochs(make_loader(augment), dataset, 3)
+    assert all(map(torch.equal, first, again))
+    others = epochs(make_loader(augment, seed=1), dataset, 1) + epochs(make_loader(augment), dataset, 1, megabatch=1)
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(first + others, 2))
+
+
+def test_reading_validation_in_between_does_not_change_an_epoch(make_loader, stream):
+    loader = make_loader(CropAndFlip(8, flip=True))
+    dataset, valid = stream.train_stream[0].dataset, stream.valid_stream[0].dataset
+    undisturbed = epochs(loader, dataset, 1)[0]
+    disturbed = []
+    for batch in loader.train_batches(dataset, 8, megabatch=0):
+        disturbed.append(batch)
+        list(loader.eval_batches(valid, 4))
+    assert torch.equal(joined(disturbed)[0], undisturbed)
+
+
+def test_loading_leaves_the_global_generators_alone(make_loader, stream):
+    state = torch.get_rng_state()
+    epochs(make_loader(CropAndFlip(8, flip=True)), stream.train_stream[0].dataset, 1)
+    list(make_loader().eval_batches(stream.test_stream[0].dataset, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_evaluation_is_never_augmented(make_loader, stream):
+    def refuse(images, generator=None):
+        raise AssertionError("an evaluation image was augmented")
+
+    assert list(make_loader(refuse).eval_batches(stream.train_stream[0].dataset, 4))
+
+
+def test_mapped_and_resident_images_give_the_same_batches(images, stream, monkeypatch):
+    def batches():
+        loader = ArrayLoader(*images, augment=CropAndFlip(8, flip=True), normalise=NORMALISE, seed=0)
+        assert (loader.parts[0].resident is None) is (loader_module.RESIDENT_BYTES == 0)
+        train = loader.train_batches(data_sets(stream)["full replay"], 8, megabatch=0)
+        return joined([*train, *train, *loader.eval_batches(stream.test_stream[0].dataset, 3)])
+
+    resident = batches()
+    monkeypatch.setattr(loader_module, "RESIDENT_BYTES", 0)
+    assert all(map(torch.equal, batches(), resident))

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from urllib.request import urlopen
+
+import pytest
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.supervised import Naive
+from mlflow import MlflowClient
+from torch import nn
+from torch.optim import SGD
+
+from benchmark.errors import UsageError
+from benchmark.streams.alma import alma_scenario
+from benchmark.tracking import BATCH, MLflowLogger, Store, legal_name, provenance
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(None, tmp_path_factory.mktemp("output"), "tests")
+
+
+def test_names_are_made_legal():
+    assert legal_name("Top1_Acc_Stream/eval_phase/test_stream/Task000") == "Top1_Acc_Stream/eval_phase/test_stream/Task000"
+    assert legal_name("/density d_t=0.8²|x/") == "density d_t_0.8__x"
+
+
+def test_points_are_sent_in_batches_with_their_steps(store):
+    calls = []
+
+    class Counting(MlflowClient):
+        def log_batch(self, *args, **kwargs):
+            calls.append(len(kwargs.get("metrics", ())))
+            return super().log_batch(*args, **kwargs)
+
+    with store.run("batches", {}, {}) as logger:
+        logger.client = Counting(store.uri)
+        for step in range(BATCH + 5):
+            logger.log_single_metric("series", step / 2, step)
+        logger.log_single_metric("picture", object(), 0)
+        logger.log_single_metric("flag", True, 0)
+    assert calls == [BATCH, 5]
+    history = store.client.get_metric_history(logger.run_id, "series")
+    assert [(point.step, point.value) for point in sorted(history, key=lambda p: p.step)] == [
+        (step, step / 2) for step in range(BATCH + 5)
+    ]
+    assert store.client.get_run(logger.run_id).data.metrics.keys() == {"series"}
+
+
+def test_a_failed_run_says_why(store):
+    with pytest.raises(ZeroDivisionError), store.run("fails", {"a": 1}, {}) as logger:
+        _ = 1 / 0
+    run = store.client.get_run(logger.run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["anytime_bench.failure"] == "ZeroDivisionError: division by zero"
+
+
+def test_an_interrupted_run_is_killed(store):
+    with pytest.raises(KeyboardInterrupt), store.run("stops", {}, {}) as logger:
+        raise KeyboardInterrupt
+    assert store.client.get_run(logger.run_id).info.status == "KILLED"
+
+
+def test_artifacts_lie_under_an_absolute_address(store):
+    with store.run("artifacts", {}, {}) as logger:
+        pass
+    assert store.client.get_run(logger.run_id).info.artifact_uri.startswith("file:///")
+
+
+def test_provenance_names_versions_and_hardware():
+    tags = provenance()
+    for name in ("commit", "dirty", "hardware", "python", "version.torch", "version.avalanche-lib"):
+        assert tags[f"anytime_bench.{name}"]
+
+
+def test_unwritable_output_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--output"):
+        Store(None, tmp_path / "file" / "output", "tests")
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "https://127.0.0.1:9"])
+def test_an_unreachable_server_is_refused_at_once(tmp_path, uri):
+    began = time.monotonic()
+    with pytest.raises(UsageError, match="no tracking server"):
+        Store(uri, tmp_path / "output", "tests")
+    assert time.monotonic() - began < 30 and not (tmp_path / "output").exists()
+
+
+def test_a_wrong_store_address_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="tracking store"):
+        Store("nonsense://somewhere", tmp_path, "tests")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real ``mlflow server`` on the loopback address."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            if process.poll() is not None:
+                break
+            try:
+                with urlopen(f"{uri}/health", timeout=2):
+                    break
+            except OSError:
+                time.sleep(0.5)
+        else:
+            process.kill()
+        assert process.poll() is None, (folder / "log").read_text()[-2000:]
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_any_avalanche_strategy_can_be_tracked_on_a_server(server, tmp_path):
+    import torch
+
+    points = [(torch.randn(6), i % 2) for i in range(80)]
+    targets = [y for _, y in points]
+    scenario = alma_scenario(points, points[:20], targets, targets[:20], megabatches=2)
+    store = Store(server, tmp_path, "remote")
+    with store.run("naive", {"lr": 0.1}, {"kind": "test"}) as logger:
+        model = nn.Sequential(nn.Linear(6, 2))
+        strategy = Naive(
+            model=model,
+            optimizer=SGD(model.parameters(), lr=0.1),
+            evaluator=EvaluationPlugin(accuracy_metrics(epoch=True, stream=True), loggers=[logger]),
+        )
+        for experience in scenario.train_stream:
+            strategy.train(experience, eval_streams=[])
+            strategy.eval(scenario.test_stream)
+        (tmp_path / "note.txt").write_text("kept")
+        logger.client.log_artifact(logger.run_id, str(tmp_path / "note.txt"))
+    run = MlflowClient(server).get_run(logger.run_id)
+    assert run.info.status == "FINISHED" and run.data.params == {"lr": "0.1"} and run.data.tags["kind"] == "test"
+    series = MlflowClient(server).get_metric_history(run.info.run_id, "Top1_Acc_Stream/eval_phase/test_stream/Task000")
+    assert len(series) == 2
+    assert [a.path for a in MlflowClient(server).list_artifacts(run.info.run_id)] == ["note.txt"]
+    assert not list(tmp_path.glob("*.db"))
