@@ -14,9 +14,7 @@ NOT_A_GRID = {"milestones"}
 """Options whose value is itself a list."""
 
 
-def expanded(
-    given: Mapping[str, Any], *, profile: str | None, data_root: Path
-) -> list[tuple[str, RunConfig]]:
+def expanded(given: Mapping[str, Any], *, profile: str | None, data_root: Path) -> list[tuple[str, RunConfig]]:
     """All runs of a grid, each with the name of its profile.
 
     Args:

@@ -77,7 +77,7 @@ def _option(heading: str, name: str, field: FieldInfo) -> Callable[[F], F]:
 
 
 def _plain_type(annotation: Any) -> Any:
-    """int for ``int | None``, tuple for ``tuple[float, ...]``, else the annotation."""
+    """Int for ``int | None``, tuple for ``tuple[float, ...]``, else the annotation."""
     if isinstance(annotation, types.UnionType):
         return next(part for part in typing.get_args(annotation) if part is not type(None))
     return typing.get_origin(annotation) or annotation

@@ -102,9 +102,7 @@ class Session:
                 why = "" if config.data == "synthetic" or config.stream == "synthetic" else self._why(config.stream)
                 say(f"STAND-IN IMAGES: {config.stream} runs on procedurally made images, not on real ones{why}.")
         loaded: dict[Any, StreamData] = {}
-        return [
-            prepare(config, data_root=self.data_root, cache=self.cache, loaded=loaded) for _, config in runs
-        ]
+        return [prepare(config, data_root=self.data_root, cache=self.cache, loaded=loaded) for _, config in runs]
 
     def _why(self, stream: str) -> str:
         return f" (no images of it in {self.data_root}/, and no public download; --data real explains)"

@@ -42,9 +42,7 @@ def main(
     from leaderboards.errors import BoardError
 
     try:
-        index = write_boards(
-            tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across
-        )
+        index = write_boards(tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across)
     except BoardError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

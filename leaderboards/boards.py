@@ -56,7 +56,14 @@ class Board:
         """Of its markdown page: readable, and different for different boards."""
         p = self.protocol
         identity = json.dumps([self.data, self.data_fingerprint, dict(p)], sort_keys=True)
-        words = [self.label, self.data, f"b{p.get('megabatches')}", p.get("replay"), p.get("model"), f"e{p.get('epochs')}"]
+        words = [
+            self.label,
+            self.data,
+            f"b{p.get('megabatches')}",
+            p.get("replay"),
+            p.get("model"),
+            f"e{p.get('epochs')}",
+        ]
         slug = re.sub(r"[^a-z0-9_]+", "-", " ".join(str(word) for word in words if word).lower()).strip("-")
         return f"{slug}-{_short_hash(identity)}.md"
 

@@ -53,7 +53,19 @@ def index_page(boards: Sequence[Board]) -> str:
                 cell(best.estimates.get("cer_rate"), BY_KEY["cer_rate"]),
             ]
         )
-    headers = ["Stream", "Data", "Megabatches", "Shots", "Replay", "Model", "Epochs", "Rows", "Runs", "First row", "CER rate"]
+    headers = [
+        "Stream",
+        "Data",
+        "Megabatches",
+        "Shots",
+        "Replay",
+        "Model",
+        "Epochs",
+        "Rows",
+        "Runs",
+        "First row",
+        "CER rate",
+    ]
     note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
     return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"
 

@@ -9,7 +9,9 @@ from strategies.registry import DISTRIBUTIONS, SCORES, STRATEGIES
 
 
 @STRATEGIES.register(
-    "APP", options=("score", "tau", "scope", "nested", "score_fraction"), reference="Wadia et al. 2022, arXiv 2204.01640"
+    "APP",
+    options=("score", "tau", "scope", "nested", "score_fraction"),
+    reference="Wadia et al. 2022, arXiv 2204.01640",
 )
 def app(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """Anytime Progressive Pruning: prune a little more at the start of every megabatch.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
@@ -15,7 +14,7 @@ from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import prunable_weights
 from strategies.pruning.plugin import PruningPlugin, select
 from strategies.pruning.schedules import Progressive
-from strategies.pruning.scores import Batch, snip
+from strategies.pruning.scores import Batch, Scores, snip, weights_and_gradients
 from strategies.registry import STRATEGIES
 
 
@@ -24,13 +23,16 @@ class ReferencePruning(PruningPlugin):
 
     Two defects make it another method than the paper's. (1) From the second megabatch on, the checkpoint's
     convolutions do not load into the scorer (their keys differ and ``strict=False`` hides it), so SNIP scores
-    freshly initialised convolutions beside trained batch norm and a trained classifier. (2) Each mask is
+    freshly initialised convolutions beside trained batch norm and a trained classifier; the old masks do load, and
+    the scored network computes through them. (2) Each mask is
     ranked over all weights, not nested, but PyTorch's ``CustomFromMask`` keeps the intersection of all masks.
     Hence the applied density falls like a product of the scheduled ones. And the scoring set is always the
     first fifth of the first megabatch.
     """
 
-    def __init__(self, make_model: Callable[[int], nn.Module], schedule: Progressive, sample_fraction: float, seed: int):
+    def __init__(
+        self, make_model: Callable[[int], nn.Module], schedule: Progressive, sample_fraction: float, seed: int
+    ):
         super().__init__(
             score=snip,
             distribution=global_ranking,
@@ -46,10 +48,14 @@ class ReferencePruning(PruningPlugin):
         """Intersect the masks so far with a new, global one at ``density``."""
         if self._first_megabatch is None:
             self._first_megabatch = strategy.experience.dataset
-        t = strategy.clock.train_exp_counter
-        scored = strategy.model if self.masks is None else self._with_fresh_weights(strategy.model, t)
-        new = select(self.score(scored, self.scoring_batches(strategy)), density, self.distribution)
-        self.use(new if self.masks is None else new & self.masks, strategy.model)
+        batches = self.scoring_batches(strategy)
+        if self.masks is None:
+            self.use(select(snip(strategy.model, batches), density, global_ranking), strategy.model)
+            return
+        scores = self._scores_of_fresh_weights(strategy.model, strategy.clock.train_exp_counter, batches)
+        kept = select(scores, density, global_ranking) & self.masks
+        kept.warn_of_empty_layers()
+        self.use(kept, strategy.model)
 
     def scoring_batches(self, strategy: SupervisedTemplate) -> Iterator[Batch]:
         """The first samples of the first megabatch, at every megabatch."""
@@ -57,13 +63,15 @@ class ReferencePruning(PruningPlugin):
         size = max(1, round(self.sample_fraction * len(self._first_megabatch)))
         return self.batches_of(strategy, self._first_megabatch, range(size))
 
-    @torch.no_grad()
-    def _with_fresh_weights(self, model: nn.Module, t: int) -> nn.Module:
+    def _scores_of_fresh_weights(self, model: nn.Module, t: int, batches: Iterable[Batch]) -> Scores:
+        """SNIP of fresh convolutions, computed through the old masks: nonzero for masked weights, too."""
+        assert self.masks is not None
         scored = copy.deepcopy(model)
-        fresh = prunable_weights(self.make_model(t))
-        for name, weight in prunable_weights(scored).items():
-            weight.copy_(fresh[name])
-        return scored
+        fresh = {name: weight.detach() for name, weight in prunable_weights(self.make_model(t)).items()}
+        scored.load_state_dict(fresh, strict=False)
+        self.masks.apply_(scored)
+        gradients = weights_and_gradients(scored, batches)
+        return {name: (fresh[name].to(grad.device) * grad).abs() for name, (_, grad) in gradients.items()}
 
 
 @STRATEGIES.register(

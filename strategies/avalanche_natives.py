@@ -16,6 +16,7 @@ from avalanche.training.supervised import LwF as AvalancheLwF
 from avalanche.training.supervised import Naive as AvalancheNaive
 from avalanche.training.supervised import Replay as AvalancheReplay
 from avalanche.training.templates import SupervisedTemplate
+from torch import nn
 
 from strategies.anytime import Learner, Pruning
 from strategies.registry import STRATEGIES
@@ -53,7 +54,9 @@ def lwf(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
     return AvalancheLwF(**_arguments(learner, validate_on="none"), alpha=1.0, temperature=2.0)
 
 
-@STRATEGIES.register("DER", options=("buffer_size",), memory="own", replays="last", reference="Buzzega et al. 2020; " + AVALANCHE)
+@STRATEGIES.register(
+    "DER", options=("buffer_size",), memory="own", replays="last", reference="Buzzega et al. 2020; " + AVALANCHE
+)
 def der(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
     """Avalanche's DER: dark experience replay, alpha 0.1, beta 0.5 (DER++)."""
     return AvalancheDER(**_arguments(learner, validate_on="none"), mem_size=learner.buffer_size)
@@ -61,4 +64,4 @@ def der(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
 
 def _arguments(learner: Learner, validate_on: str) -> dict[str, Any]:
     plugins = [learner.optimisation(), learner.selection(validate_on), *learner.plugins]
-    return {**learner.template_arguments(), "plugins": plugins}
+    return {**learner.template_arguments(), "criterion": nn.CrossEntropyLoss(), "plugins": plugins}

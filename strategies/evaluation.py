@@ -22,7 +22,8 @@ def eval_batches(strategy: SupervisedTemplate, dataset: AvalancheDataset, batch_
     own = getattr(strategy, "loader", None)
     if own is not None:
         return own.eval_batches(dataset, batch_size)
-    options: dict[str, Any] = {"batch_size": batch_size}
+    # A loader without a generator of its own draws from the global one, and would change what comes after.
+    options: dict[str, Any] = {"batch_size": batch_size, "generator": torch.Generator()}
     if getattr(dataset, "collate_fn", None) is not None:
         options["collate_fn"] = dataset.collate_fn
     return DataLoader(dataset, **options)

@@ -136,6 +136,8 @@ class Registry:
                 if isinstance(node, ast.FunctionDef | ast.ClassDef):
                     doc = (ast.get_docstring(node) or "").split("\n")[0]
                     for name in map(self._registered_name, node.decorator_list):
+                        if name in listed:
+                            raise ValueError(f"{self.kind} {name!r} is in {listed[name].module} and in {module}")
                         if name is not None:
                             listed[name] = _Listed(module, doc)
         return listed

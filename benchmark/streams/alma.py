@@ -152,14 +152,15 @@ def alma_scenario(
     if wait < 1:
         raise UsageError(f"--wait counts megabatches and starts at 1, not {wait}")
     parts = split_megabatches(train_targets, megabatches, val_fraction, seed, stratified)
-    groups = {"train": (train_transform, None), "eval": (eval_transform, None)}
-    whole = _avalanche_dataset(train, train_targets, 0, groups)
-    tested = _avalanche_dataset(test, test_targets, len(whole), groups)
+    whole = _avalanche_dataset(train, train_targets, 0, train_transform, eval_transform)
+    # The same samples once more, so that nothing can switch augmentation on for what is held out.
+    held_out = _avalanche_dataset(train, train_targets, 0, eval_transform, eval_transform)
+    tested = _avalanche_dataset(test, test_targets, len(whole), eval_transform, eval_transform)
     trains, valids, ends = [], [], []
     for start in range(0, megabatches, wait):
         arrived = parts[start : start + wait]
         trains.append(whole.subset(np.concatenate([part.train for part in arrived]).tolist()))
-        valids.append(whole.subset(np.concatenate([part.valid for part in arrived]).tolist()).eval())
+        valids.append(held_out.subset(np.concatenate([part.valid for part in arrived]).tolist()).eval())
         ends.append(start + len(arrived))
     pairs = list(zip(trains, valids, ends, strict=True))
     scenario = with_classes_timeline(
@@ -192,7 +193,7 @@ def _stream(name: str, parts: list[tuple[AvalancheDataset, AvalancheDataset, int
 
 
 def _avalanche_dataset(
-    base: Dataset, targets: Sequence[int] | np.ndarray, first_id: int, groups: dict
+    base: Dataset, targets: Sequence[int] | np.ndarray, first_id: int, train_transform: object, eval_transform: object
 ) -> TaskAwareSupervisedClassificationDataset:
     labels = np.asarray(targets).tolist()
     return TaskAwareSupervisedClassificationDataset(
@@ -202,7 +203,7 @@ def _avalanche_dataset(
             TaskLabels(ConstantSequence(0, len(labels))),
             DataAttribute(list(range(first_id, first_id + len(labels))), SAMPLE_ID),
         ],
-        transform_groups=TransformGroups(groups),
+        transform_groups=TransformGroups({"train": (train_transform, None), "eval": (eval_transform, None)}),
     )
 
 

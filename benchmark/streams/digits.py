@@ -15,7 +15,16 @@ DEMO = {"shots": None, "test_shots": None, "epochs": 10}
 """All of these few and small images fit the demo profile."""
 
 
-@STREAMS.register("digits", megabatches=(10,), resolution=8, model="cnn", classes=10, demo=DEMO, train_per_class=144, test_per_class=36)
+@STREAMS.register(
+    "digits",
+    megabatches=(10,),
+    resolution=8,
+    model="cnn",
+    classes=10,
+    demo=DEMO,
+    train_per_class=144,
+    test_per_class=36,
+)
 def digits(request: StreamRequest) -> StreamData:
     """1,797 handwritten digits, 8 px grey, embedded in scikit-learn (UCI ML digits): for quick real runs."""
     from sklearn.datasets import load_digits

@@ -19,7 +19,8 @@ def imagefolder(request: StreamRequest) -> StreamData:
     root = request.data_root
     if not root.is_dir():
         raise DataNotFound(f"{root} is no folder: point --data-root at a folder of class folders")
-    train_root = root / "train" if (root / "train").is_dir() else root
+    # A folder of its own images named "train" is a class like any other; a split holds class folders.
+    train_root = root / "train" if _holds_folders(root / "train") else root
     test_root = next((root / name for name in ("test", "val") if train_root != root and (root / name).is_dir()), None)
     classes = _class_folders(train_root)
     train = [(path, label) for label, name in enumerate(classes) for path in list_images(train_root / name)]
@@ -47,6 +48,10 @@ def imagefolder(request: StreamRequest) -> StreamData:
         std=std,
         skipped=train_skipped + test_skipped,
     )
+
+
+def _holds_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(child.is_dir() for child in folder.iterdir())
 
 
 def _class_folders(root: Path) -> list[str]:

@@ -115,9 +115,7 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
-def decoded(
-    name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
-) -> tuple[Images, tuple[str, ...]]:
+def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest) -> tuple[Images, tuple[str, ...]]:
     """Decode image files, or map what an earlier run decoded.
 
     An image is scaled so that its shorter side is ``resolution`` and cut to a centred square. Greyscale files
@@ -176,10 +174,13 @@ def cached(
     described = folder / f"{name}.json"
     stored = folder / f"{name}.npy"
     if described.exists() and stored.exists():
-        about = json.loads(described.read_text(encoding="utf-8"))
-        pixels = np.load(stored, mmap_mode="r")
-        if _checksum(pixels) == about["sha256"]:
-            return Images(pixels, np.array(about["targets"], dtype=np.int64)), tuple(about["skipped"])
+        try:
+            about = json.loads(described.read_text(encoding="utf-8"))
+            pixels = np.load(stored, mmap_mode="r")
+            if _checksum(pixels, about["targets"], about["skipped"]) == about["sha256"]:
+                return Images(pixels, np.array(about["targets"], dtype=np.int64)), tuple(about["skipped"])
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            pass  # Whatever an interrupted disk left there, the remedy is the same.
         say(f"the cache file {stored} is damaged and is made anew")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +200,7 @@ def cached(
                 complete, draft = pixels[: len(targets)], Path(scratch) / "shortened.npy"
                 np.save(draft, complete)
             pixels = np.load(draft, mmap_mode="r")
-            about = {"sha256": _checksum(pixels), "targets": targets, "skipped": skipped}
+            about = {"sha256": _checksum(pixels, targets, skipped), "targets": targets, "skipped": skipped}
             (Path(scratch) / "about.json").write_text(json.dumps(about), encoding="utf-8")
             os.replace(draft, stored)
             os.replace(Path(scratch) / "about.json", described)
@@ -242,8 +243,8 @@ def _decode(path: Path, resolution: int) -> Array | str:
     return np.asarray(rgb).transpose(2, 0, 1)
 
 
-def _checksum(pixels: Array) -> str:
-    digest = hashlib.sha256()
+def _checksum(pixels: Array, targets: Sequence[int], skipped: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps([pixels.shape, list(targets), list(skipped)]).encode())
     for chunk in _chunks(pixels):
         digest.update(chunk)
     return digest.hexdigest()
@@ -252,4 +253,3 @@ def _checksum(pixels: Array) -> str:
 def _chunks(pixels: Array) -> Iterator[Array]:
     for start in range(0, len(pixels), 4096):
         yield np.ascontiguousarray(pixels[start : start + 4096])
-

@@ -36,7 +36,8 @@ class ArrayLoader:
         seed: int,
         device: str = "cpu",
     ):
-        self.parts = [_Part.of(train, device), _Part.of(test, device)]
+        self.train = _Part.of(train, device)
+        self.test = _Part.of(test, device)
         self.first_test_id = len(train)
         self.augment = augment
         self.normalise = normalise
@@ -52,12 +53,15 @@ class ArrayLoader:
         return EvalBatches(self, sample_ids(dataset), batch_size)
 
     def fetch(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 images (batch, channels, height, width) and classes (batch,) on the loader's device.
-
-        The samples of one batch come all from the training set or all from the test set.
-        """
-        from_test = bool(ids[0] >= self.first_test_id)
-        return self.parts[from_test].take(ids - self.first_test_id * from_test, self.device)
+        """uint8 images (batch, channels, height, width) and classes (batch,) on the loader's device."""
+        from_test = ids >= self.first_test_id
+        if not from_test.any():
+            return self.train.take(ids, self.device)
+        if from_test.all():
+            return self.test.take(ids - self.first_test_id, self.device)
+        pixels, targets = self.train.take(ids.masked_fill(from_test, 0), self.device)
+        pixels[from_test], targets[from_test] = self.test.take(ids[from_test] - self.first_test_id, self.device)
+        return pixels, targets
 
     def batch(self, ids: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
         """[x, y, task label]; x float32, augmented if a generator is given."""

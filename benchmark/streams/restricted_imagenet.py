@@ -66,4 +66,3 @@ def _from_tree(label: str, request: StreamRequest) -> StreamData:
         )
     train, val = (files_by_wnid(GROUPS, lambda wnid, part=part: tree / part / wnid) for part in ("train", "val"))
     return grouped(label, "restricted_imagenet", GROUPS, train, val, request, MEAN, STD)
-

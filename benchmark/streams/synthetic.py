@@ -1,8 +1,9 @@
 """Stand-in images: procedurally made, for machines without the real ones and for tests.
 
 Each image shows a shape with a texture on a random background, among plain distractors and noise. The class is
-the pair (shape, texture); place, size, rotation, colours, contrast and phase are random, so that a small network
-neither fails nor saturates and a dense one overfits a few-shot stream. The pixels are a pure function of
+the pair (shape, texture); its hue leans one way, so that there is something to learn from few images, too; place, size,
+rotation, contrast, phase and background are random, so that a small network neither fails nor saturates and a dense
+one overfits a few-shot stream. The pixels are a pure function of
 (VERSION, part, class, index): the first n images of a class are the same whatever n is.
 """
 
@@ -24,6 +25,10 @@ CHUNK = 64
 
 SHAPES = 7
 TEXTURES = 2
+
+HUES = 14
+HUE_JITTER = 0.5
+"""Standard deviation, in radians, of an object's hue around its class's: neighbouring classes overlap."""
 
 
 @STREAMS.register(
@@ -83,7 +88,7 @@ def draw(label: int, part: str, chunk: int, resolution: int) -> Array:
     u, v = _local(rng, x, y, spread=0.35, scales=(0.4, 0.75))
     inside = _outlines(u, v)[label % SHAPES]
     texture = _texture(rng, u, v, kind=label // SHAPES % TEXTURES, frequency=label // (SHAPES * TEXTURES))
-    colour = _column(rng, 0.1, 0.9, 3)[:, :, None, None]
+    colour = _hue(2 * math.pi * label / HUES + rng.normal(0, HUE_JITTER, CHUNK), rng)[:, :, None, None]
     contrast = _column(rng, 0.12, 0.4, 1)[:, :, None, None]
     image = _paint(image, inside, colour + contrast * texture[:, None])
     image = image + rng.normal(0, 1, image.shape) * _column(rng, 0.04, 0.14, 1)[:, :, None, None]
@@ -123,6 +128,12 @@ def _outlines(u: Array, v: Array) -> list[Array]:
         radius - (0.65 + 0.35 * np.cos(5 * azimuth)),
         np.maximum(radius - 1.0, 0.8 - np.hypot(u - 0.5, v)),
     ]
+
+
+def _hue(angle: Array, rng: np.random.Generator) -> Array:
+    """RGB of the given hue angles with random saturation and brightness, (CHUNK, 3)."""
+    wheel = np.cos(angle[:, None] - np.array([0, 2, 4]) * math.pi / 3)
+    return _column(rng, 0.35, 0.65, 1) + _column(rng, 0.1, 0.35, 1) * wheel
 
 
 def _texture(rng: np.random.Generator, u: Array, v: Array, kind: int, frequency: int) -> Array:

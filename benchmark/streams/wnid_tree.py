@@ -49,7 +49,9 @@ def grouped(
     missing = [wnid for wnid in group_of if wnid not in present[0]]
     for label_of_group, (group, wnids) in enumerate(groups.items()):
         if all(wnid in missing for wnid in wnids):
-            raise DataNotFound(f"no images of {group} ({', '.join(wnids)}; class {label_of_group}) in {request.data_root}")
+            raise DataNotFound(
+                f"no images of {group} ({', '.join(wnids)}; class {label_of_group}) in {request.data_root}"
+            )
     if missing:
         say(f"{label}: {len(missing)} of {len(group_of)} wnids are not in the tree, such as {missing[0]}")
     images, skipped = {}, []

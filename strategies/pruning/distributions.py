@@ -56,9 +56,7 @@ def erdos_renyi_kernel(scores: Mapping[str, Tensor], density: float, capacity: C
     return apportion({name: float(sum(score.shape)) for name, score in scores.items()}, density, capacity, scores)
 
 
-def apportion(
-    shares: Mapping[str, float], density: float, capacity: Counts, scores: Mapping[str, Tensor]
-) -> Counts:
+def apportion(shares: Mapping[str, float], density: float, capacity: Counts, scores: Mapping[str, Tensor]) -> Counts:
     """Divide round(density * n) kept weights in proportion to ``shares``, no layer beyond its capacity.
 
     Saturated layers keep their capacity and the rest is divided among the others in the same proportion;

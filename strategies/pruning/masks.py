@@ -113,11 +113,19 @@ class Masks(Mapping[str, Tensor]):
         return self.keys() == other.keys() and all(bool((~self[n] | other[n]).all()) for n in self)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Masks) and self.keys() == other.keys() and all(
-            torch.equal(self[name], other[name]) for name in self
+        return (
+            isinstance(other, Masks)
+            and self.keys() == other.keys()
+            and all(torch.equal(self[name], other[name]) for name in self)
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def warn_of_empty_layers(self) -> None:
+        """Emit an :class:`EmptyLayerWarning` for each layer that keeps nothing."""
+        for name, mask in self.items():
+            if not mask.any():
+                warnings.warn(f"layer {name!r} keeps no weight", EmptyLayerWarning, stacklevel=3)
 
     def fitted(self, weights: Mapping[str, Tensor]) -> Masks:
         """The same masks for a model that grew: layers that are new, or of a new shape, are kept whole."""
@@ -184,13 +192,13 @@ def keep_largest(scores: Mapping[str, Tensor], counts: Mapping[str, int]) -> Mas
         count = counts[name]
         if not 0 <= count <= score.numel():
             raise ValueError(f"cannot keep {count} of the {score.numel()} weights of {name!r}")
-        if count == 0:
-            warnings.warn(f"layer {name!r} keeps no weight", EmptyLayerWarning, stacklevel=2)
         order = torch.argsort(ranked(score), descending=True, stable=True)
         mask = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
         mask[order[:count]] = True
         masks[name] = mask.reshape(score.shape)
-    return Masks(masks)
+    kept = Masks(masks)
+    kept.warn_of_empty_layers()
+    return kept
 
 
 def ranked(score: Tensor) -> Tensor:

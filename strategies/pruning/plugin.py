@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import SupervisedPlugin
@@ -55,7 +56,7 @@ class PruningPlugin(SupervisedPlugin, supports_distributed=False):
         self.masks: Masks | None = None
         self.scored_samples = 0
         self._values_when_pruned: dict[str, Tensor] = {}
-        self._held_at_zero: tuple[list[Tensor], list[Tensor]] | None = None
+        self._held_at_zero: list[tuple[Tensor, Tensor]] | None = None
         self._upheld = False
 
     def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
@@ -72,8 +73,10 @@ class PruningPlugin(SupervisedPlugin, supports_distributed=False):
         if self.masks is None:
             return
         if self._held_at_zero is None:
-            self._held_at_zero = self._tensors_and_masks(strategy)
-        torch._foreach_mul_(*self._held_at_zero)
+            self._held_at_zero = self._tensors_to_hold(strategy)
+        for tensor, pruned in self._held_at_zero:
+            # Filled, not multiplied: a diverged weight times zero would stay NaN.
+            tensor.masked_fill_(pruned, 0)
         self._upheld = True
 
     def after_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
@@ -113,13 +116,12 @@ class PruningPlugin(SupervisedPlugin, supports_distributed=False):
 
         The batches are made, and counted as scored, only when a score reads them: magnitude reads none.
         """
-        parts = -(-len(positions) // SCORING_BATCH)
-        sample = dataset.subset(list(positions)).eval()
-        for x, y, *task in eval_batches(strategy, sample, -(-len(positions) // parts)):
-            # Avalanche's multi-task models take the task labels beside the input.
-            inputs = (x, task[0]) if task and isinstance(strategy.model, MultiTaskModule) else (x,)
-            self.scored_samples += len(y)
-            yield tuple(i.to(strategy.device) for i in inputs), y.to(strategy.device)
+        for part in np.array_split(np.asarray(positions), -(-len(positions) // SCORING_BATCH)):
+            for x, y, *task in eval_batches(strategy, dataset.subset(part.tolist()).eval(), len(part)):
+                # Avalanche's multi-task models take the task labels beside the input.
+                inputs = (x, task[0]) if task and isinstance(strategy.model, MultiTaskModule) else (x,)
+                self.scored_samples += len(y)
+                yield tuple(i.to(strategy.device) for i in inputs), y.to(strategy.device)
 
     @torch.no_grad()
     def _give_back(self, weights: Mapping[str, nn.Parameter]) -> None:
@@ -129,18 +131,17 @@ class PruningPlugin(SupervisedPlugin, supports_distributed=False):
             if value is not None and value.shape == weight.shape:
                 weight.copy_(torch.where(self.masks[name], weight, value))
 
-    def _tensors_and_masks(self, strategy: SupervisedTemplate) -> tuple[list[Tensor], list[Tensor]]:
-        """The tensors to keep masked, weights and optimiser state of a weight's shape, and the mask of each."""
+    def _tensors_to_hold(self, strategy: SupervisedTemplate) -> list[tuple[Tensor, Tensor]]:
+        """Weights, and optimiser state of a weight's shape, each with the mask of what is pruned."""
         assert self.masks is not None
-        tensors: list[Tensor] = []
-        masks: list[Tensor] = []
+        held: list[tuple[Tensor, Tensor]] = []
         for name, weight in prunable_weights(strategy.model).items():
             # Avalanche's streaming LDA has no optimiser.
             state = {} if strategy.optimizer is None else strategy.optimizer.state.get(weight, {})
             own = [t for t in (weight.data, *state.values()) if torch.is_tensor(t) and t.shape == weight.shape]
-            tensors += own
-            masks += [self.masks[name].to(weight.dtype)] * len(own)
-        return tensors, masks
+            pruned = ~self.masks[name]
+            held += [(tensor, pruned) for tensor in own]
+        return held
 
 
 def select(
@@ -153,6 +154,8 @@ def select(
     """
     capacity = {name: score.numel() for name, score in scores.items()}
     if within is not None:
-        scores = {name: score.masked_fill(~within[name], -torch.inf) for name, score in scores.items()}
+        # No candidate may score as low as those that are excluded.
+        lowest = {name: torch.finfo(score.dtype).min for name, score in scores.items()}
+        scores = {n: s.clamp(min=lowest[n]).masked_fill(~within[n], -torch.inf) for n, s in scores.items()}
         capacity = {name: int(within[name].sum()) for name in scores}
     return keep_largest(scores, distribution(scores, density, capacity))

@@ -22,9 +22,7 @@ def test_paper_profile_is_the_papers_recipe():
 
 
 def test_the_longest_few_shot_stream_has_batches_of_32():
-    long = resolved(
-        {"stream": "restricted_imagenet_fewshot", "strategy": "APP", "megabatches": 120}, profile="paper"
-    )
+    long = resolved({"stream": "restricted_imagenet_fewshot", "strategy": "APP", "megabatches": 120}, profile="paper")
     assert long.batch_size == 32
 
 

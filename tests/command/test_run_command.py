@@ -11,9 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmark.registry import STREAMS
-from strategies.registry import STRATEGIES
-
 from leaderboards.collect import collect
+from strategies.registry import STRATEGIES
 
 TINY = ("--megabatches", "2", "--epochs", "1", "--batch-size", "16", "--model", "cnn")
 SMALL_STAND_IN = ("--data", "synthetic", "--shots", "20", "--test-shots", "5", "--profile", "demo")
@@ -110,7 +109,18 @@ def test_config_file_with_flags_winning_and_a_grid_in_it(command, tmp_path):
 
 def test_waiting_trains_less_often_and_is_tested_as_often(command, tmp_path):
     done = command(
-        "--stream", "digits", "--strategy", "APP", "--wait", "2", "--megabatches", "5", "--epochs", "1", "--model", "mlp"
+        "--stream",
+        "digits",
+        "--strategy",
+        "APP",
+        "--wait",
+        "2",
+        "--megabatches",
+        "5",
+        "--epochs",
+        "1",
+        "--model",
+        "mlp",
     )
     assert done.returncode == 0, done.stderr
     [run_id] = runs_in(tmp_path).run_id
@@ -192,15 +202,15 @@ def test_a_failing_run_says_why_and_does_not_stop_the_others(command, tmp_path):
     site = tmp_path / "site"
     (site / "broken-1.0.dist-info").mkdir(parents=True)
     (site / "broken_strategy.py").write_text(BROKEN)
-    (site / "broken-1.0.dist-info" / "METADATA").write_text("Name: broken\nVersion: 1.0\nSummary: A strategy that fails\n")
+    (site / "broken-1.0.dist-info" / "METADATA").write_text(
+        "Name: broken\nVersion: 1.0\nSummary: A strategy that fails\n"
+    )
     (site / "broken-1.0.dist-info" / "entry_points.txt").write_text(
         "[anytime_bench.strategies]\nbroken = broken_strategy:broken\n"
     )
     listed = command("--list", PYTHONPATH=str(site))
     assert "A strategy that fails (broken 1.0)" in listed.stdout
-    done = command(
-        "--stream", "digits", "--strategy", "broken", "--strategy", "dense", *TINY, PYTHONPATH=str(site)
-    )
+    done = command("--stream", "digits", "--strategy", "broken", "--strategy", "dense", *TINY, PYTHONPATH=str(site))
     assert done.returncode == 1 and "out of ideas" in done.stderr and "Traceback" not in done.stderr
     assert [variant["strategy"] for variant in runs_in(tmp_path).variant] == ["dense"]
     client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")

@@ -37,7 +37,9 @@ def test_csr_bytes_are_those_of_scipy(sparse_net):
     for name, tensor in sparse_net.state_dict().items():
         if name in prunable_weights(sparse_net):
             matrix = scipy.sparse.csr_matrix(tensor.flatten(1).numpy())
-            expected += matrix.data.nbytes + matrix.indices.astype(np.int32).nbytes + matrix.indptr.astype(np.int32).nbytes
+            expected += (
+                matrix.data.nbytes + matrix.indices.astype(np.int32).nbytes + matrix.indptr.astype(np.int32).nbytes
+            )
         else:
             expected += tensor.numpy().nbytes
     assert storage_bytes(sparse_net)["csr_int32"] == expected

@@ -65,6 +65,11 @@ def test_more_kept_weights_contain_fewer(values, data):
     assert keep_largest(score, {"layer": fewer}) <= keep_largest(score, {"layer": more})
 
 
+def test_ties_go_to_the_lower_index_in_a_large_layer_too():
+    kept = keep_largest({"w": torch.zeros(200_000)}, {"w": 70_000})["w"]
+    assert kept[:70_000].all()
+
+
 def test_memory_format_does_not_decide_ties():
     plain = torch.zeros(3, 4, 3, 3)
     strided = plain.contiguous(memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, Adam
 
+from strategies import app_reference
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.app_reference import ReferencePruning
 from strategies.pruning import plugin as plugin_module
@@ -23,7 +24,7 @@ from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import EmptyLayerWarning, Masks, kept_count, prunable_weights
 from strategies.pruning.plugin import PruningPlugin, select
 from strategies.pruning.schedules import Progressive, density_of
-from strategies.pruning.scores import snip
+from strategies.pruning.scores import snip, weights_and_gradients
 from strategies.registry import DISTRIBUTIONS, SCORES, STRATEGIES
 
 CRITERION = nn.CrossEntropyLoss()
@@ -276,11 +277,17 @@ class Scorer:
         self.samples, self.batches, self.models = [], [], []
 
     def __call__(self, model, batches):
+        return snip(model, self.remember(model, batches))
+
+    def gradients(self, model, batches):
+        return weights_and_gradients(model, self.remember(model, batches))
+
+    def remember(self, model, batches):
         batches = list(batches)
         self.models.append({name: value.clone() for name, value in model.state_dict().items()})
         self.samples.append(sorted(number for (x,), _ in batches for number in self.numbers(x)))
         self.batches.append([len(y) for _, y in batches])
-        return snip(model, batches)
+        return batches
 
 
 @pytest.mark.parametrize("replay", ["full", "none", "last"])
@@ -373,19 +380,21 @@ def test_the_same_seed_trains_the_same_sparse_model(make_learner, train, stream)
 
 
 @pytest.fixture
-def reference(make_learner, make_stream, train, numbers):
+def reference(make_learner, make_stream, train, numbers, monkeypatch):
     """A run of APP-reference over four megabatches: strategy, what it scored, its masks after each pruning."""
     learner = make_learner(megabatches=4, make_model=make_learner().make_model)
     strategy = STRATEGIES.load("APP-reference").target(learner, Pruning())
     pruning = plugin_of(strategy)
-    pruning.score = Scorer(numbers)
+    scorer = Scorer(numbers)
+    monkeypatch.setattr(app_reference, "snip", scorer)
+    monkeypatch.setattr(app_reference, "weights_and_gradients", scorer.gradients)
     diary = Diary(at_start=lambda s: (pruning.masks, {n: v.clone() for n, v in s.model.state_dict().items()}))
     strategy.plugins.append(diary)
     stream = make_stream(megabatches=4, samples=160)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EmptyLayerWarning)
         train(strategy, stream)
-    return stream, pruning.score, diary.started
+    return stream, scorer, diary.started
 
 
 def test_the_reference_trains_sparser_than_it_was_asked(reference):
@@ -402,17 +411,24 @@ def test_the_reference_always_scores_the_first_fifth_of_the_first_megabatch(refe
     assert scorer.samples == [sorted(first[: round(0.2 * len(first))])] * 4
 
 
-def test_the_reference_scores_fresh_convolutions_beside_the_trained_rest(reference, make_net):
+def test_the_reference_scores_fresh_convolutions_through_the_old_masks(reference, make_net):
+    """Batch norm, the classifier and the old masks load from the checkpoint; the convolutions do not."""
     _, scorer, started = reference
     convolutions = set(prunable_weights(make_net()))
     for t in range(1, 4):
-        fresh = make_net(t).state_dict()
+        fresh, (old, _), (_, trained) = make_net(t).state_dict(), started[t - 1], started[t]
         for name, scored in scorer.models[t].items():
-            trained = started[t][1][name]
-            assert torch.equal(scored, fresh[name] if name in convolutions else trained)
+            assert torch.equal(scored, fresh[name] * old[name] if name in convolutions else trained[name])
 
 
-def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, stream):
+def test_the_reference_may_choose_weights_that_are_masked_already(reference):
+    """Scores are fresh weight times gradient, nonzero where the old mask is zero: hence the masks are not nested."""
+    densities = [masks.density for masks, _ in reference[2]]
+    nested = [Progressive(4.5, 4)(t) for t in range(4)]
+    assert densities[-1] < nested[-1] * 0.8
+
+
+def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, stream, monkeypatch):
     """Each mask keeps another half of the layer: neither empties it, both together do."""
     calls = []
 
@@ -421,8 +437,10 @@ def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, str
         sign = (-1) ** len(calls)
         return {n: sign * torch.arange(w.numel()).reshape(w.shape).float() for n, w in prunable_weights(model).items()}
 
+    monkeypatch.setattr(app_reference, "snip", halves)
+    monkeypatch.setattr(ReferencePruning, "_scores_of_fresh_weights", lambda self, model, t, batches: halves(model, []))
+    monkeypatch.setattr(app_reference, "global_ranking", DISTRIBUTIONS.load("local").target)
     pruning = ReferencePruning(make_net, Progressive(4.5, 3), 0.2, seed=0)
-    pruning.score, pruning.distribution = halves, DISTRIBUTIONS.load("local").target
     pruning.schedule = lambda t: 0.5 if t < 2 else None
     with pytest.warns(EmptyLayerWarning):
         train(native("Naive", [pruning]), stream)

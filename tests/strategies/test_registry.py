@@ -117,9 +117,16 @@ def test_listing_runs_no_file_and_loading_runs_one(things):
         registry.load("bad")
 
 
+def test_registering_a_name_twice_raises(things):
+    registry = things()
+    registry.register("twin")(Registry)
+    with pytest.raises(ValueError, match="thing 'twin' is registered twice"):
+        registry.register("twin")(Registry)
+
+
 def test_a_duplicate_in_one_file_raises(things):
     registry = things(one=thing("twin") + thing("twin", "other"))
-    with pytest.raises(ValueError, match="'twin' is registered twice"):
+    with pytest.raises(ValueError, match="'twin'"):
         registry.load("twin")
 
 

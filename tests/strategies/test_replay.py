@@ -88,6 +88,14 @@ def test_the_reservoir_repeats_with_the_seed_and_differs_between_roles(stream):
     assert observed("buffer", stream, seed=3, role="validation") != first
 
 
+def test_training_and_validation_fill_their_buffers_independently(stream, make_learner):
+    learner = make_learner(replay="buffer", buffer_size=10, val_fraction=0.5)
+    training, validation = learner.training_memory(), learner.selection().memory
+    assert training.capacity == validation.capacity == 10
+    used = [[ids(memory.observe(m.dataset)) for m in stream.train_stream] for memory in (training, validation)]
+    assert set(used[0][3]) != set(used[1][3])
+
+
 class Diary(SupervisedPlugin, supports_distributed=False):
     """The numbers of the samples that each epoch trained on, megabatch by megabatch."""
 

@@ -138,6 +138,13 @@ def test_skipped_files_are_counted_and_the_others_keep_their_classes(tmp_path, f
         assert "2 unreadable images left out" in capsys.readouterr().err
 
 
+def test_what_was_skipped_once_is_still_refused_without_leave(tmp_path, files, request_for):
+    bad = (broken(tmp_path / "bad.png"), 0)
+    decoded("some", [*files, bad], request_for(skip_corrupt=True))
+    with pytest.raises(UsageError, match="--skip-corrupt"):
+        decoded("some", [*files, bad], request_for())
+
+
 def test_nothing_readable_at_all_is_refused(tmp_path, request_for):
     with pytest.raises(UsageError, match="none of the 1 images can be read"):
         decoded("none", [(broken(tmp_path / "bad.png"), 0)], request_for(skip_corrupt=True))

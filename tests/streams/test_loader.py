@@ -188,7 +188,7 @@ def test_evaluation_is_never_augmented(make_loader, stream):
 def test_mapped_and_resident_images_give_the_same_batches(images, stream, monkeypatch):
     def batches():
         loader = ArrayLoader(*images, augment=CropAndFlip(8, flip=True), normalise=NORMALISE, seed=0)
-        assert (loader.parts[0].resident is None) is (loader_module.RESIDENT_BYTES == 0)
+        assert (loader.train.resident is None) is (loader_module.RESIDENT_BYTES == 0)
         train = loader.train_batches(data_sets(stream)["full replay"], 8, megabatch=0)
         return joined([*train, *train, *loader.eval_batches(stream.test_stream[0].dataset, 3)])
 

@@ -306,24 +306,24 @@ def test_the_digits_have_one_balanced_test_set(request_for):
 
 
 class DownloadedColour:
-    """CIFAR as torchvision serves it: an array with channels last, the first of which is marked here."""
+    """CIFAR as torchvision serves it: an array with channels last; the levels tell split, channel and top row."""
 
     classes = ("first", "second")
 
     def __init__(self, root, train, download):
-        self.data = np.full((3, 8, 8, 3), 200 if train else 100, np.uint8)
-        self.data[..., 0] += 1
+        self.data = np.full((3, 8, 8, 3), 100 if train else 0, np.uint8) + np.array([10, 20, 30], np.uint8)
+        self.data[:, 0] += 1
         self.targets = [0, 1, 1]
 
 
 class DownloadedGrey:
-    """MNIST as torchvision serves it: a tensor without channels, the first column of which is marked here."""
+    """MNIST as torchvision serves it: a tensor without channels."""
 
     classes = ("first", "second")
 
     def __init__(self, root, train, download):
-        self.data = torch.full((3, 8, 8), 200 if train else 100, dtype=torch.uint8)
-        self.data[..., 0] += 1
+        self.data = torch.full((3, 8, 8), 110 if train else 10, dtype=torch.uint8)
+        self.data[:, 0] += 1
         self.targets = torch.tensor([0, 1, 1])
 
 
@@ -332,16 +332,16 @@ class DownloadedGrey:
     [("cifar10", "CIFAR10"), ("cifar100", "CIFAR100"), ("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")],
 )
 def test_downloaded_arrays_are_put_channels_first(monkeypatch, request_for, name, source):
-    grey = "mnist" in name
-    monkeypatch.setattr(torchvision.datasets, source, DownloadedGrey if grey else DownloadedColour)
+    channels = 1 if "mnist" in name else 3
+    monkeypatch.setattr(torchvision.datasets, source, DownloadedGrey if channels == 1 else DownloadedColour)
     data = load(name, request_for())
     assert (data.label, data.classes) == (name, ("first", "second"))
-    assert data.train.pixels.shape == data.test.pixels.shape == (3, 1 if grey else 3, 8, 8)
-    assert data.train.targets.tolist() == [0, 1, 1]
-    marked = data.train.pixels[..., 0] if grey else data.train.pixels[:, 0]
-    assert (marked == 201).all()
-    assert (data.train.pixels == 201).sum() == marked.size
-    assert data.test.pixels.max() == 101
+    for part, level in ((data.train, 100), (data.test, 0)):
+        assert part.targets.tolist() == [0, 1, 1]
+        assert part.pixels.shape == (3, channels, 8, 8)
+        for channel in range(channels):
+            assert (part.pixels[:, channel, 0] == level + 10 * (channel + 1) + 1).all()
+            assert (part.pixels[:, channel, 1:] == level + 10 * (channel + 1)).all()
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist"])

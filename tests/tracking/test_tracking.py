@@ -18,7 +18,7 @@ from torch.optim import SGD
 
 from benchmark.errors import UsageError
 from benchmark.streams.alma import alma_scenario
-from benchmark.tracking import BATCH, MLflowLogger, Store, legal_name, provenance
+from benchmark.tracking import BATCH, Store, legal_name, provenance
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,9 @@ def store(tmp_path_factory):
 
 
 def test_names_are_made_legal():
-    assert legal_name("Top1_Acc_Stream/eval_phase/test_stream/Task000") == "Top1_Acc_Stream/eval_phase/test_stream/Task000"
+    assert (
+        legal_name("Top1_Acc_Stream/eval_phase/test_stream/Task000") == "Top1_Acc_Stream/eval_phase/test_stream/Task000"
+    )
     assert legal_name("/density d_t=0.8²|x/") == "density d_t_0.8__x"
 
 

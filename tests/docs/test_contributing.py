@@ -1,0 +1,81 @@
+"""The examples of CONTRIBUTING.md and the commands of README.md do what they say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from leaderboards.collect import collect
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("benchmark", "strategies", "leaderboards")
+
+
+def examples() -> dict[str, str]:
+    """File name -> content of each example: a code block right after a line that names a Python file."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)^```", text, flags=re.M | re.S))
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of the packages with the examples written where they say."""
+    root = tmp_path_factory.mktemp("extended")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, content in examples().items():
+        assert not (root / name).exists()
+        (root / name).write_text(content, encoding="utf-8")
+    return root
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark.run", *arguments], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_there_is_an_example_of_each_kind():
+    assert [Path(name).parts[:-1] for name in examples()] == [
+        ("strategies", "pruning"),
+        ("strategies",),
+        ("benchmark", "streams"),
+    ]
+
+
+def test_examples_are_listed_with_their_descriptions(extended):
+    listed = command(extended, "--list").stdout
+    for line in ("stripes", "gradient_size", "late"):
+        assert re.search(rf"^  {line} +\w", listed, flags=re.M)
+
+
+@pytest.mark.slow
+def test_examples_run_and_reach_a_board(extended, tmp_path):
+    done = command(
+        extended, "--stream", "stripes", "--strategy", "late", "--strategy", "APP", "--score", "gradient_size",
+        "--model", "cnn", "--epochs", "2", "--megabatches", "3", "--output", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    runs = collect(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
+    assert {(v["strategy"], v["score"]) for v in runs.variant} == {("late", "gradient_size"), ("APP", "gradient_size")}
+    assert list(runs["metrics.size/density"]) == pytest.approx([0.8**4.5] * 2, abs=1e-4)
+    pages = [page for page in (tmp_path / "out" / "leaderboards").glob("stripes*.md")]
+    assert len(pages) == 1 and "gradient_size" in pages[0].read_text()
+
+
+def test_readme_opens_with_the_two_commands():
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
+    assert blocks[0].rstrip().endswith("-m benchmark.run --stream restricted_imagenet_fewshot --strategy APP")
+    assert blocks[1].rstrip().endswith("tox")
+
+
+def test_links_of_the_pages_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "leaderboards").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
