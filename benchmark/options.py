@@ -102,5 +102,5 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
         for name, value in found.items()
     }
     if "milestones" in values:
-        values["milestones"] = values["milestones"].split(",")
+        values["milestones"] = str(values["milestones"]).split(",")
     return values

@@ -28,7 +28,7 @@ Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
 @click.command(cls=GroupedCommand, context_settings={"max_content_width": 110}, epilog=EXAMPLES)
 @config_options
 @click.option(
-    "--profile", cls=HeadedOption, help="demo or paper; demo on stand-in images, paper on real ones if not given"
+    "--profile", cls=HeadedOption, help="demo or paper  [default: demo on stand-in images, paper on real ones]"
 )
 @click.option("--config", "config_file", cls=HeadedOption, type=click.Path(path_type=Path), help="YAML file of options")
 @click.option(

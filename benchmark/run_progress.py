@@ -39,7 +39,7 @@ def planned_samples(scenario: CLScenario, config: RunConfig) -> tuple[float, flo
     return trained, forward + config.megabatches * len(scenario.test_stream[0].dataset)
 
 
-class RunProgress(SupervisedPlugin, supports_distributed=False):
+class RunProgress(SupervisedPlugin):
     """Shows how far a run with ``config`` over one of our scenarios is."""
 
     def __init__(self, config: RunConfig):

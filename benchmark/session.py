@@ -79,7 +79,7 @@ class Session:
         prepared = self._prepare(runs)
         store = Store(self.tracking_uri, self.output, self.experiment)
         failed = 0
-        for number, (one, (profile, config)) in enumerate(zip(prepared, runs, strict=True), start=1):
+        for number, (one, (profile, _)) in enumerate(zip(prepared, runs, strict=True), start=1):
             say(f"Run {number} of {len(runs)}: {title(one.config)} (profile {profile}, {one.config.epochs} epochs)")
             progress = RunProgress(one.config)
             try:

@@ -110,9 +110,7 @@ class Store:
             else:
                 self.experiment_id = found.experiment_id
         except OSError as error:
-            raise UsageError(
-                f"cannot write to {output}: {error.strerror or error}; choose a folder with --output"
-            ) from error
+            raise UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output") from error
         except MlflowException as error:
             reason = str(error).strip().splitlines()[0]
             raise UsageError(f"cannot use the tracking store {self.uri}: {reason}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ class Row:
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> value of a metric."""
-        known = self.runs.dropna(subset=[f"metrics.{metric}"]) if f"metrics.{metric}" in self.runs else []
-        return {int(run.seed): float(run[f"metrics.{metric}"]) for _, run in getattr(known, "iterrows", list)()}
+        column = f"metrics.{metric}"
+        if column not in self.runs:
+            return {}
+        known = self.runs.dropna(subset=[column])
+        return {int(seed): float(value) for seed, value in zip(known.seed, known[column], strict=True)}
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def boards(
     """
     column = _column(sort)
     across = tuple(across)
-    grouped: dict[str, list[int]] = {}
+    grouped: dict[str, list[Hashable]] = {}
     heads: dict[str, dict[str, Any]] = {}
     runs = latest_per_seed(runs)
     for index, run in runs.iterrows():
@@ -167,7 +170,7 @@ def _reading_order(option: str) -> tuple[bool, int, str]:
 
 
 def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
-    members: dict[str, list[int]] = {}
+    members: dict[str, list[Hashable]] = {}
     names: dict[str, str] = {}
     for index, run in runs.iterrows():
         extra = {field: run.protocol[field] for field in across if field in run.protocol}

@@ -18,15 +18,11 @@ class Column:
 
 
 COLUMNS = (
-    Column(
-        "cer_rate", "anytime/cer_rate", "CER rate", "{:.4f}", -1, "CER divided by B times the number of test images"
-    ),
-    Column(
-        "cer", "anytime/cer", "CER", "{:,.0f}", -1, "cumulative errors: wrong test images, summed over all megabatches"
-    ),
+    Column("cer_rate", "anytime/cer_rate", "CER rate", "{:.4f}", -1, "CER divided by B times the test images"),
+    Column("cer", "anytime/cer", "CER", "{:,.0f}", -1, "cumulative errors: wrong test images of all megabatches"),
     Column("accuracy", "test/accuracy", "Final accuracy", "{:.4f}", 1, "test accuracy after the last megabatch"),
     Column(
-        "anytime", "anytime/average_accuracy", "Anytime accuracy", "{:.4f}", 1, "mean test accuracy over megabatches"
+        "anytime", "anytime/average_accuracy", "Anytime accuracy", "{:.4f}", 1, "mean test accuracy of the megabatches"
     ),
     Column("are", "anytime/are", "ARE", "{:+.4f}", 0, "last change of the test error rate; negative is better"),
     Column(
@@ -45,9 +41,7 @@ COLUMNS = (
         -1,
         "eval-mode accuracy on the training data minus test accuracy, last megabatch",
     ),
-    Column(
-        "density", "size/density", "Density", "{:.4f}", 0, "applied: nonzero part of the prunable weights at the end"
-    ),
+    Column("density", "size/density", "Density", "{:.4f}", 0, "applied at the end: nonzero prunable weights"),
     Column("density_all", "size/density_all", "Density (all)", "{:.4f}", 0, "the same over all parameters"),
     Column("bytes", "size/bytes_bitmask", "Bytes", "{:,.0f}", -1, "of the stored network, bitmask and values"),
     Column("zlib", "size/bytes_zlib1", "Bytes (zlib-1)", "{:,.0f}", -1, "of the compressed state dict"),

@@ -14,6 +14,8 @@ BASELINE = "dense"
 
 COMPARED = ("cer_rate", "accuracy", "gap_reference", "gap_clean")
 
+INDEXED = ("megabatches", "shots", "replay", "model", "epochs")
+
 SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs", "batch_size", "resolution")
 
 
@@ -46,7 +48,7 @@ def index_page(boards: Sequence[Board]) -> str:
             [
                 f"[{escape(board.label)}]({board.file_name})",
                 board.data,
-                *(str(board.protocol.get(name, "-")) for name in ("megabatches", "shots", "replay", "model", "epochs")),
+                *(str(board.protocol.get(name) or "-") for name in INDEXED),
                 str(len(board.rows)),
                 str(len(board.runs)),
                 escape(best.name),

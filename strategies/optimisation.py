@@ -9,7 +9,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch.optim.lr_scheduler import MultiStepLR
 
 
-class MegabatchOptimisation(SupervisedPlugin, supports_distributed=False):
+class MegabatchOptimisation(SupervisedPlugin):
     """Resets the learning rate at each megabatch and multiplies it by ``decay`` at fractions of its epochs.
 
     With ``milestones`` (0.4, 0.8), 50 epochs decay after the 20th and the 40th. With ``carry_momentum`` the

@@ -155,7 +155,7 @@ class Registry:
 def _distribution(point: EntryPoint) -> str:
     if point.dist is None:
         return f"installed: {point.value}"
-    summary = point.dist.metadata.get("Summary") or point.value
+    summary = point.dist.metadata["Summary"] or point.value
     return f"{summary} ({point.dist.name} {point.dist.version})"
 
 

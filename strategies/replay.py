@@ -95,7 +95,7 @@ class BufferReplay(Memory):
         return both
 
 
-class ReplayMegabatches(SupervisedPlugin, supports_distributed=False):
+class ReplayMegabatches(SupervisedPlugin):
     """Puts the data that a :class:`Memory` answers with in place of the newest megabatch, for training."""
 
     def __init__(self, memory: Memory):

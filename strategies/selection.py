@@ -12,7 +12,7 @@ from strategies.evaluation import count_correct
 from strategies.replay import Memory
 
 
-class BestValidation(SupervisedPlugin, supports_distributed=False):
+class BestValidation(SupervisedPlugin):
     """Keeps the weights of the best validation epoch; that model is tested, and training goes on from it.
 
     The validation part of a megabatch is the attribute ``valid_dataset`` of its experience; ``memory`` says

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -132,11 +133,9 @@ class Resources(SeriesMetric):
 def _reset_peak() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    try:
-        # Linux keeps a high-water mark for the life of a process; writing 5 starts it anew for this run.
+    # Linux keeps a high-water mark for the life of a process; writing 5 starts it anew for this run.
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _peak_mib(device: torch.device) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-import numpy as np
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
@@ -51,7 +50,7 @@ def storage_bytes(model: nn.Module) -> dict[str, float]:
         bitmask += -(-weight.numel() // 8) + nonzeros * value_bytes
         csr += nonzeros * (value_bytes + CSR_INDEX_BYTES) + (len(weight) + 1) * CSR_INDEX_BYTES
     packer = zlib.compressobj(ZLIB_LEVEL)
-    compressed = sum(len(packer.compress(np.ascontiguousarray(t.detach().cpu().numpy()))) for t in state.values())
+    compressed = sum(len(packer.compress(t.detach().cpu().contiguous().numpy().tobytes())) for t in state.values())
     compressed += len(packer.flush())
     return {"bitmask": float(bitmask), "csr_int32": float(csr), "zlib1": float(compressed)}
 

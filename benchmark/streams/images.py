@@ -105,8 +105,8 @@ class StreamData:
         digest = hashlib.sha256(json.dumps([self.classes, self.train.pixels.shape, self.test.pixels.shape]).encode())
         for part in (self.train, self.test):
             for chunk in _chunks(part.pixels):
-                digest.update(chunk)
-            digest.update(np.ascontiguousarray(part.targets, dtype="<i8"))
+                digest.update(chunk.data)
+            digest.update(np.ascontiguousarray(part.targets, dtype="<i8").data)
         return digest.hexdigest()[:16]
 
 
@@ -137,7 +137,8 @@ def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
     def build(pixels: Array) -> tuple[list[int], list[str]]:
-        kept, skipped = [], []
+        kept: list[int] = []
+        skipped: list[str] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             results = pool.map(lambda file: _decode(file[0], request.resolution), files)
             for position, result in enumerate(track(results, len(files), f"decoding {name}", "img")):
@@ -202,8 +203,8 @@ def cached(
             pixels = np.load(draft, mmap_mode="r")
             about = {"sha256": _checksum(pixels, targets, skipped), "targets": targets, "skipped": skipped}
             (Path(scratch) / "about.json").write_text(json.dumps(about), encoding="utf-8")
-            os.replace(draft, stored)
-            os.replace(Path(scratch) / "about.json", described)
+            draft.replace(stored)
+            (Path(scratch) / "about.json").replace(described)
     except OSError as error:
         raise UsageError(f"cannot write the image cache {folder}: {error.strerror}; choose one with --cache") from error
     return Images(np.load(stored, mmap_mode="r"), np.array(targets, dtype=np.int64)), tuple(skipped)
@@ -246,7 +247,7 @@ def _decode(path: Path, resolution: int) -> Array | str:
 def _checksum(pixels: Array, targets: Sequence[int], skipped: Sequence[str]) -> str:
     digest = hashlib.sha256(json.dumps([pixels.shape, list(targets), list(skipped)]).encode())
     for chunk in _chunks(pixels):
-        digest.update(chunk)
+        digest.update(chunk.data)
     return digest.hexdigest()
 
 

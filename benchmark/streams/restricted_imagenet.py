@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmark.errors import DataNotFound
 from benchmark.registry import STREAMS
@@ -36,7 +37,7 @@ def find_tree(root: Path) -> Path | None:
     return next((tree for tree in trees if (tree / "train").is_dir() and (tree / "val").is_dir()), None)
 
 
-TRAITS = {"classes": 14, "locate": find_tree, "train_per_class": 6394, "test_per_class": 246}
+TRAITS: dict[str, Any] = {"classes": 14, "locate": find_tree, "train_per_class": 6394, "test_per_class": 246}
 
 
 @STREAMS.register("restricted_imagenet", megabatches=(3,), **TRAITS)
@@ -64,5 +65,6 @@ def _from_tree(label: str, request: StreamRequest) -> StreamData:
             f"no ImageNet tree in {request.data_root}: download ILSVRC2012 (registration at image-net.org), lay it "
             "out as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, and name its folder with --data-root"
         )
-    train, val = (files_by_wnid(GROUPS, lambda wnid, part=part: tree / part / wnid) for part in ("train", "val"))
+    train = files_by_wnid(GROUPS, lambda wnid: tree / "train" / wnid)
+    val = files_by_wnid(GROUPS, lambda wnid: tree / "val" / wnid)
     return grouped(label, "restricted_imagenet", GROUPS, train, val, request, MEAN, STD)

@@ -59,9 +59,7 @@ def _from_tree(label: str, request: StreamRequest) -> StreamData:
             name, wnid, *_ = line.split("\t")
             validation.setdefault(wnid, []).append(tree / "val" / "images" / name)
     except (OSError, ValueError) as error:
-        raise DataNotFound(
-            f"{tree}/val/val_annotations.txt is missing or damaged: unpack Tiny ImageNet anew"
-        ) from error
+        raise DataNotFound(f"{tree}/val/val_annotations.txt is missing or damaged: unpack it anew") from error
     test = [(wnid, sorted(path for path in validation.get(wnid, []) if path.is_file())) for wnid, _ in train]
     return grouped(label, "tiny_restricted_imagenet", GROUPS, train, test, request)
 

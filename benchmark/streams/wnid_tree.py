@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.errors import DataNotFound, UsageError
 from benchmark.progress import say
-from benchmark.streams.images import StreamData, StreamRequest, channel_statistics, decoded, list_images
+from benchmark.streams.images import Images, StreamData, StreamRequest, channel_statistics, decoded, list_images
 
 WnidFiles = Sequence[tuple[str, Sequence[Path]]]
 
@@ -47,14 +47,13 @@ def grouped(
         where = "test" if half[0] in present[0] else "training"
         raise UsageError(f"the tree in {request.data_root} is half-empty: {half[0]} has no {where} images")
     missing = [wnid for wnid in group_of if wnid not in present[0]]
-    for label_of_group, (group, wnids) in enumerate(groups.items()):
+    for group, wnids in groups.items():
         if all(wnid in missing for wnid in wnids):
-            raise DataNotFound(
-                f"no images of {group} ({', '.join(wnids)}; class {label_of_group}) in {request.data_root}"
-            )
+            raise DataNotFound(f"no images of {group} ({', '.join(wnids)}) in {request.data_root}: complete the tree")
     if missing:
         say(f"{label}: {len(missing)} of {len(group_of)} wnids are not in the tree, such as {missing[0]}")
-    images, skipped = {}, []
+    images: dict[str, Images] = {}
+    skipped: list[str] = []
     for name, part in (("train", train), ("test", test)):
         files = [(path, group_of[wnid]) for wnid, paths in part for path in paths]
         images[name], problems = decoded(f"{cache_name}-{name}", files, request)

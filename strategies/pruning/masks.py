@@ -30,7 +30,10 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     linear = [name for name, module in layers if isinstance(module, nn.Linear)]
     classifier = linear[-1] if linear else None
-    found = {f"{name}.weight".lstrip("."): module.weight for name, module in layers if name != classifier}
+    found: dict[str, nn.Parameter] = {}
+    for name, module in layers:
+        if name != classifier and isinstance(module.weight, nn.Parameter):
+            found[f"{name}.weight".lstrip(".")] = module.weight
     if not found:
         raise ValueError(f"{type(model).__name__} has no prunable weight: no Conv2d, and no Linear but the classifier")
     return found

@@ -23,13 +23,13 @@ SCORING_BATCH = 128
 """Samples a scoring pass takes at once; a scoring set is cut into near-equal parts of at most this size."""
 
 
-class PruningPlugin(SupervisedPlugin, supports_distributed=False):
+class PruningPlugin(SupervisedPlugin):
     """Prunes at the start of a megabatch and keeps the pruned weights at zero through every optimiser step.
 
     The plugin reads the density from ``schedule``, draws samples from the data that the strategy is about
     to train on (after replay), as many as ``sample_fraction`` of one megabatch, scores the weights on them and
-    keeps exactly round(density * n). With ``nested`` a pruned weight never comes back. Without it, every pruned weight is first given back the value it
-    had when it was pruned, and all weights are ranked anew.
+    keeps exactly round(density * n). With ``nested`` a pruned weight never comes back. Without it, every pruned
+    weight is first given back the value it had when it was pruned, and all weights are ranked anew.
 
     Attributes:
         masks: what is kept now; None before the first pruning.

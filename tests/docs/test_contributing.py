@@ -64,7 +64,7 @@ def test_examples_run_and_reach_a_board(extended, tmp_path):
     runs = collect(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
     assert {(v["strategy"], v["score"]) for v in runs.variant} == {("late", "gradient_size"), ("APP", "gradient_size")}
     assert list(runs["metrics.size/density"]) == pytest.approx([0.8**4.5] * 2, abs=1e-4)
-    pages = [page for page in (tmp_path / "out" / "leaderboards").glob("stripes*.md")]
+    pages = list((tmp_path / "out" / "leaderboards").glob("stripes*.md"))
     assert len(pages) == 1 and "gradient_size" in pages[0].read_text()
 
 

@@ -438,7 +438,7 @@ def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, str
         return {n: sign * torch.arange(w.numel()).reshape(w.shape).float() for n, w in prunable_weights(model).items()}
 
     monkeypatch.setattr(app_reference, "snip", halves)
-    monkeypatch.setattr(ReferencePruning, "_scores_of_fresh_weights", lambda self, model, t, batches: halves(model, []))
+    monkeypatch.setattr(ReferencePruning, "_scores_of_fresh_weights", lambda _, model, *__: halves(model, []))
     monkeypatch.setattr(app_reference, "global_ranking", DISTRIBUTIONS.load("local").target)
     pruning = ReferencePruning(make_net, Progressive(4.5, 3), 0.2, seed=0)
     pruning.schedule = lambda t: 0.5 if t < 2 else None
