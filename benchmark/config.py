@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -51,7 +52,7 @@ class RunConfig(BaseModel):
 
     strategy: str = option("Strategy", "how the learner learns")
     score: str = option("Strategy", "what ranks the weights", "snip")
-    tau: float = option("Strategy", "final density as 0.8 ** tau", 4.5, gt=0, le=100)
+    tau: float = option("Strategy", "final density as 0.8 ** tau", 4.5, gt=0, le=1000)
     scope: str = option("Strategy", "where weights compete: global, local or erk", "global")
     nested: bool = option("Strategy", "a pruned weight stays pruned", True)
     score_fraction: float = option("Strategy", "images a scoring reads, as part of one megabatch", 0.2, gt=0, le=1)
@@ -86,7 +87,7 @@ class RunConfig(BaseModel):
     @field_validator("device")
     @classmethod
     def _device_form(cls, device: str) -> str:
-        if device not in ("auto", "cpu") and device.split(":")[0] != "cuda":
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
             raise ValueError(f"unknown device {device!r}: auto, cpu, cuda or cuda:N")
         return device
 
@@ -137,6 +138,9 @@ def fingerprint(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(dict(fields), sort_keys=True).encode()).hexdigest()[:12]
 
 
+SINGLE = frozenset({"data", "milestones", "device"})
+"""Options that have one value for all runs of a grid; ``milestones`` is itself a list."""
+
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {"model": "resnet20s", "epochs": 8, "batch_size": 32, "lr": 0.03, "shots": 108, "test_shots": 100},
     "paper": {"model": "resnet50", "epochs": 50},
@@ -146,7 +150,7 @@ fifth of the few-shot images, smaller batches for more steps, and a lower rate, 
 first megabatches at chance."""
 
 LONG_STREAM = 120
-"""Megabatches from which the paper's few-shot recipe uses batches of 32 instead of 64."""
+"""Megabatches of the few-shot streams from which the paper's recipe has batches of 32 instead of 64."""
 
 
 def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
@@ -165,8 +169,9 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         if "tau" in options:
             raise UsageError("--tau and --density say the same thing: give one of them")
         try:
+            # Density 1 is tau 0; the smallest positive tau keeps every weight all the same.
             options["tau"] = max(tau_of(float(options.pop("density"))), 1e-12)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(f"--density: {error}") from error
     try:
         traits = STREAMS.load(str(options.get("stream"))).traits
@@ -182,8 +187,10 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         **traits.get(profile, {}),
     }
     merged = {**defaults, **options}
-    merged.setdefault("batch_size", 32 if merged["megabatches"] == LONG_STREAM else 64)
     try:
+        # A first look, with any batch size, makes the number of megabatches a number.
+        megabatches = RunConfig(**{"batch_size": 64, **merged}).megabatches
+        merged.setdefault("batch_size", 32 if "shots" in traits and megabatches >= LONG_STREAM else 64)
         config = RunConfig(**merged)
     except ValidationError as error:
         raise UsageError(_first_problem(error)) from error

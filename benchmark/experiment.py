@@ -30,9 +30,9 @@ from benchmark.metrics.compute import Compute, Resources
 from benchmark.metrics.gap import CleanGap, ReferenceGap
 from benchmark.metrics.size import ModelSize
 from benchmark.models.build import model_factory
-from benchmark.streams.build import Stream, build_stream, load_data
+from benchmark.streams.build import Stream, build_stream, check_stream, load_data
 from benchmark.streams.images import StreamData, StreamRequest
-from benchmark.tracking import TAG_PREFIX, MLflowLogger, Store, provenance
+from benchmark.tracking import PREFIX, MLflowLogger, Store, provenance
 from strategies.anytime import Learner, Pruning
 from strategies.pruning.plugin import PruningPlugin
 from strategies.registry import STRATEGIES
@@ -82,7 +82,7 @@ class RunResult:
 def prepare(
     config: RunConfig, *, data_root: str | Path, cache: str | Path, loaded: dict[Any, StreamData] | None = None
 ) -> Prepared:
-    """Find and decode the images and make sure that the stream and the model can be built; trains nothing.
+    """Find and decode the images and make sure that the stream can be made of them; trains nothing.
 
     ``loaded`` keeps image sets between calls, for grids.
 
@@ -97,7 +97,7 @@ def prepare(
     data = loaded[key]
     device = _device(config.device)
     config = config.model_copy(update={"data": data.source})
-    build_stream(config, data, "cpu")
+    check_stream(config, data)
     return Prepared(config, data, device)
 
 
@@ -116,9 +116,13 @@ def run(
     RNGManager.set_random_seeds(derived_seed(config.seed, "global") % 2**32)
     stream = build_stream(config, prepared.data, prepared.device)
     name = f"{config.stream} {config.strategy} seed {config.seed}"
-    tracked = store.run(name, _params(config), _tags(config, stream, profile)) if store else nullcontext(None)
+    tracked = (
+        store.run(name, _params(config), _tags(config, stream, profile, prepared.device))
+        if store
+        else nullcontext(None)
+    )
     with tracked as logger:
-        metrics = [AnytimePerformance(), ReferenceGap(), Resources(), CleanGap(), ModelSize(), Compute()]
+        metrics = [AnytimePerformance(), ModelSize(), ReferenceGap(), Resources(), CleanGap(), Compute()]
         evaluator = EvaluationPlugin(*metrics, loggers=[logger] if logger else [_Silent()])
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
         experiences = {experience.last_megabatch: experience for experience in stream.scenario.train_stream}
@@ -127,7 +131,7 @@ def run(
                 strategy.train(experiences[megabatch], eval_streams=[])
             strategy.eval(stream.scenario.test_stream)
         if logger:
-            _log_artifacts(logger, config, strategy)
+            _log_artifacts(logger, config, strategy, stream.data.skipped)
     series = {name: (list(steps), list(values)) for name, (steps, values) in evaluator.get_all_metrics().items()}
     return RunResult(config, series, logger.run_id if logger else None)
 
@@ -199,7 +203,7 @@ def _params(config: RunConfig) -> dict[str, Any]:
     return {**config.model_dump(mode="json"), "density": config.density}
 
 
-def _tags(config: RunConfig, stream: Stream, profile: str) -> dict[str, str]:
+def _tags(config: RunConfig, stream: Stream, profile: str, device: str) -> dict[str, str]:
     protocol, variant = config.protocol(), config.variant()
     own = {
         "stream": config.stream,
@@ -217,14 +221,18 @@ def _tags(config: RunConfig, stream: Stream, profile: str) -> dict[str, str]:
         "seed": str(config.seed),
         "profile": profile,
     }
-    return {TAG_PREFIX + key: value for key, value in own.items()} | provenance()
+    return {PREFIX + key: value for key, value in own.items()} | provenance(device)
 
 
-def _log_artifacts(logger: MLflowLogger, config: RunConfig, strategy: SupervisedTemplate) -> None:
-    """Configuration, weights of the last predictor, and its masks."""
+def _log_artifacts(
+    logger: MLflowLogger, config: RunConfig, strategy: SupervisedTemplate, skipped: Sequence[str]
+) -> None:
+    """Configuration, weights of the last predictor, its masks, and the list of images that were left out."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if skipped:
+            (root / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
         state = {name: value.cpu().contiguous() for name, value in strategy.model.state_dict().items()}
         torch.save(state, root / "state_dict.pt")
         for plugin in strategy.plugins:

@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import PROFILES, RunConfig, fingerprint, resolved
+from benchmark.config import PROFILES, SINGLE, RunConfig, fingerprint, resolved
 from benchmark.errors import UsageError
-
-NOT_A_GRID = {"milestones"}
-"""Options whose value is itself a list."""
 
 
 def expanded(given: Mapping[str, Any], *, profile: str | None, data_root: Path) -> list[tuple[str, RunConfig]]:
@@ -31,12 +28,15 @@ def expanded(given: Mapping[str, Any], *, profile: str | None, data_root: Path) 
     """
     from benchmark.streams.build import source_of
 
-    if profile is not None and profile not in PROFILES:
+    if profile is not None and (not isinstance(profile, str) or profile not in PROFILES):
         raise UsageError(f"unknown profile {profile!r}: known are {', '.join(PROFILES)}")
     several = {
-        name: value if isinstance(value, list | tuple) and name not in NOT_A_GRID else [value]
+        name: value if isinstance(value, list | tuple) and name not in SINGLE else [value]
         for name, value in given.items()
     }
+    for name, values in several.items():
+        if not values:
+            raise UsageError(f"{name} is an empty list: give it at least one value")
     runs: dict[str, tuple[str, RunConfig]] = {}
     for combination in itertools.product(*several.values()):
         options = dict(zip(several, combination, strict=True))

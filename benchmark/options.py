@@ -11,12 +11,9 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from benchmark.config import options_by_group
+from benchmark.config import SINGLE, options_by_group
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-NO_GRID = {"data", "milestones", "device"}
-"""Options of one value; the others, flags apart, may be repeated."""
 
 
 class GroupedCommand(click.Command):
@@ -70,8 +67,8 @@ def _option(heading: str, name: str, field: FieldInfo) -> Callable[[F], F]:
         cls=HeadedOption,
         heading=heading,
         type=kind if kind in (int, float) else str,
-        multiple=name not in NO_GRID,
-        metavar={int: "N", float: "X"}.get(kind, "NAME" if name not in NO_GRID else None),
+        multiple=name not in SINGLE,
+        metavar={int: "N", float: "X"}.get(kind, "NAME" if name not in SINGLE else None),
         help=shown,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from benchmark.streams.images import StreamData
 from benchmark.summary import summary
 from benchmark.tracking import Store
 from leaderboards.boards import write_boards
+from leaderboards.errors import BoardError
 from strategies.registry import STRATEGIES
 
 Planned = tuple[str, RunConfig]
@@ -35,6 +36,7 @@ class Session:
         self.output = output
         self.tracking_uri = tracking_uri
         self.experiment = experiment
+        self.notes: list[str] = []
 
     def plan(self, given: Mapping[str, Any], config_file: Path | None, profile: str | None) -> list[Planned]:
         """All runs that were asked for; flags win over the file.
@@ -53,11 +55,7 @@ class Session:
             if needed not in options:
                 raise UsageError(f"--{needed} is missing: --list shows what there is")
         runs = expanded(options, profile=profile, data_root=self.data_root)
-        for config in {config.strategy: config for _, config in runs}.values():
-            used = set(STRATEGIES.load(config.strategy).traits["options"]) | {"strategy"}
-            for name in ("score", "tau", "density", "scope", "nested", "score_fraction"):
-                if name in given and {"density": "tau"}.get(name, name) not in used:
-                    say(f"Note: {config.strategy} does not use --{name.replace('_', '-')}.")
+        self.notes = unused_options({config.strategy: config for _, config in runs}.values(), given)
         return runs
 
     def describe(self, runs: Sequence[Planned]) -> str:
@@ -97,10 +95,12 @@ class Session:
         return failed
 
     def _prepare(self, runs: Sequence[Planned]) -> list[Prepared]:
-        for config in {config.stream: config for _, config in runs}.values():
+        for config in {(config.stream, config.data): config for _, config in runs}.values():
             if source_of(config.stream, config.data, self.data_root) == "synthetic":
                 why = "" if config.data == "synthetic" or config.stream == "synthetic" else self._why(config.stream)
                 say(f"STAND-IN IMAGES: {config.stream} runs on procedurally made images, not on real ones{why}.")
+        for note in self.notes:
+            say(note)
         loaded: dict[Any, StreamData] = {}
         return [prepare(config, data_root=self.data_root, cache=self.cache, loaded=loaded) for _, config in runs]
 
@@ -111,9 +111,29 @@ class Session:
         if not finished:
             return
         folder = self.output / "leaderboards"
-        index = write_boards(store.uri, folder, experiment=self.experiment)
+        try:
+            index = write_boards([store.uri], folder, experiment=self.experiment)
+        except BoardError as error:
+            raise UsageError(
+                f"the runs are tracked in {store.uri}, but their boards were not written: {error}"
+            ) from error
         click.echo(f"MLflow store:  {store.uri}")
         click.echo(f"Leaderboards:  {index}")
+
+
+def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> list[str]:
+    """A line for each option that was given and that a strategy does not read: it would change nothing there."""
+    notes = []
+    for config in configs:
+        traits = STRATEGIES.load(config.strategy).traits
+        used = {*traits["options"], *({"density"} if "tau" in traits["options"] else ())}
+        if traits.get("memory") != "own":
+            used |= {"replay", *({"buffer_size"} if config.replay == "buffer" else ())}
+        optional = ("score", "tau", "density", "scope", "nested", "score_fraction", "replay", "buffer_size")
+        unused = [f"--{name.replace('_', '-')}" for name in optional if name in given and name not in used]
+        if unused:
+            notes.append(f"Note: {config.strategy} does not use {', '.join(unused)}.")
+    return notes
 
 
 def title(config: RunConfig) -> str:

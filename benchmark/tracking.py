@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
-import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -19,16 +20,15 @@ import torch
 from avalanche.logging import BaseLogger
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 
 from benchmark.errors import UsageError
+from leaderboards.errors import BoardError
+from leaderboards.store import PREFIX, reaching
 
 BATCH = 1000
 """Metric points of one request, the most that MLflow takes."""
 
 PARAM_LENGTH = 500
-
-TAG_PREFIX = "anytime_bench."
 
 
 class MLflowLogger(BaseLogger):
@@ -94,30 +94,33 @@ class Store:
         Raises:
             UsageError: the store cannot be reached or written.
         """
-        local = tracking_uri is None
         self.uri = tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
-        _check_server(self.uri)
+        # MLflow and alembic report every table they make; a reader of this command has no use for it.
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         try:
-            if local:
+            with reaching(self.uri):
+                # The boards go there, wherever the runs are tracked: better to know now than after training.
                 output.mkdir(parents=True, exist_ok=True)
-            self.client = MlflowClient(self.uri)
-            found = self.client.get_experiment_by_name(experiment)
-            if found is None:
-                artifacts = (output / "artifacts").resolve().as_uri() if local else None
-                self.experiment_id = self.client.create_experiment(experiment, artifact_location=artifacts)
-            elif found.lifecycle_stage != "active":
-                raise UsageError(f"the MLflow experiment {experiment!r} is deleted: restore it or name another one")
-            else:
-                self.experiment_id = found.experiment_id
+                with tempfile.TemporaryFile(dir=output):
+                    pass
+                self.client = MlflowClient(self.uri)
+                self.experiment_id = self._experiment(experiment, output)
         except OSError as error:
             raise UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output") from error
-        except MlflowException as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UsageError(f"cannot use the tracking store {self.uri}: {reason}") from error
-        except Exception as error:  # SQLAlchemy's errors share no base with the above.
-            if type(error).__module__.startswith("sqlalchemy"):
-                raise UsageError(f"cannot use the tracking store {self.uri}: {str(error).splitlines()[0]}") from error
-            raise
+        except BoardError as error:
+            raise UsageError(str(error)) from error
+
+    def _experiment(self, name: str, output: Path) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            # A server knows where its artifacts go; anything else would freeze a path relative to this folder.
+            served = urlparse(self.uri).scheme in ("http", "https", "databricks")
+            artifacts = None if served else (output / "artifacts").resolve().as_uri()
+            return str(self.client.create_experiment(name, artifact_location=artifacts))
+        if found.lifecycle_stage != "active":
+            raise UsageError(f"the MLflow experiment {name!r} is deleted: restore it or name another one")
+        return str(found.experiment_id)
 
     @contextmanager
     def run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[MLflowLogger]:
@@ -132,40 +135,47 @@ class Store:
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
             reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
-            self.client.log_batch(run_id, tags=[RunTag(TAG_PREFIX + "failure", reason[:PARAM_LENGTH])])
+            self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:PARAM_LENGTH])])
             self.client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
             raise
         self.client.set_terminated(run_id, "FINISHED")
 
 
-def provenance() -> dict[str, str]:
-    """Where results come from: commit, a hash of uncommitted changes, versions and hardware."""
-    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+def provenance(device: str = "cpu") -> dict[str, str]:
+    """Where results come from: commit, a hash of uncommitted changes, versions, and the hardware of ``device``."""
+    commit, changes = _git("rev-parse", "HEAD"), _uncommitted()
     tags = {
-        "commit": commit or "unknown",
-        "dirty": sha256(diff.encode()).hexdigest()[:12] if diff else "clean" if commit else "unknown",
+        "commit": commit.decode().strip() if commit else "unknown",
+        "dirty": sha256(changes).hexdigest()[:12] if changes else "clean" if commit else "unknown",
         "python": platform.python_version(),
-        "hardware": _processor(),
+        "hardware": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
         "threads": str(torch.get_num_threads()),
         "platform": f"{platform.system()} {platform.machine()}",
     }
     for package in ("torch", "torchvision", "avalanche-lib", "mlflow", "numpy"):
         tags[f"version.{package}"] = version(package)
-    return {TAG_PREFIX + name: value for name, value in tags.items()}
+    return {PREFIX + name: value for name, value in tags.items()}
 
 
-def _git(*arguments: str) -> str | None:
+def _uncommitted() -> bytes:
+    """Changes to tracked files, and new files of the packages with their contents."""
+    changes = _git("diff", "HEAD") or b""
+    for name in (_git("ls-files", "--others", "--exclude-standard", "-z", "--", "*.py") or b"").split(b"\0"):
+        path = Path(__file__).parent / name.decode()
+        if name and path.is_file():
+            changes += name + path.read_bytes()
+    return changes
+
+
+def _git(*arguments: str) -> bytes | None:
     folder = Path(__file__).parent
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20, check=True)
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
 
 
 def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -173,17 +183,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or sys.platform
-
-
-def _check_server(uri: str) -> None:
-    """One quick try to reach a tracking server, because MLflow's own client retries for minutes."""
-    parts = urlparse(uri)
-    if parts.scheme not in ("http", "https"):
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=5).close()
-    except OSError as error:
-        raise UsageError(
-            f"no tracking server answers at {uri} ({error.strerror or error}): start it, or mend --tracking-uri"
-        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,10 +19,9 @@ Examples:
 @click.command(epilog=EPILOG, context_settings={"max_content_width": 110})
 @click.option(
     "--tracking-uri",
-    envvar="MLFLOW_TRACKING_URI",
-    default="sqlite:///results/mlflow.db",
-    show_default=True,
-    help="MLflow store of the runs; also MLFLOW_TRACKING_URI",
+    default=lambda: [os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///results/mlflow.db")],
+    multiple=True,
+    help="MLflow store of the runs, may be repeated; also MLFLOW_TRACKING_URI  [default: sqlite:///results/mlflow.db]",
 )
 @click.option("--experiment", help="only this MLflow experiment  [default: all]")
 @click.option(
@@ -35,7 +35,12 @@ Examples:
 @click.option("--reverse", is_flag=True, help="worst first")
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 def main(
-    tracking_uri: str, experiment: str | None, output: Path, sort: str, reverse: bool, across: tuple[str, ...]
+    tracking_uri: tuple[str, ...],
+    experiment: str | None,
+    output: Path,
+    sort: str,
+    reverse: bool,
+    across: tuple[str, ...],
 ) -> None:
     """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
     from leaderboards.boards import write_boards

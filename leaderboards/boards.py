@@ -21,9 +21,14 @@ DEFAULT_SORT = "cer_rate"
 
 @dataclass(frozen=True)
 class Row:
-    """One strategy variant: its name, its runs, and an estimate for each column that its runs have."""
+    """One strategy variant: its name, its runs, and an estimate for each column that its runs have.
+
+    ``variant`` is the strategy with its options, ``extra`` the protocol fields that the board compares across.
+    """
 
     name: str
+    variant: Mapping[str, Any]
+    extra: Mapping[str, Any]
     runs: pd.DataFrame
     estimates: Mapping[str, Estimate]
 
@@ -91,10 +96,13 @@ def boards(
         BoardError: no such column or protocol field.
     """
     column = _column(sort)
-    across = tuple(across)
+    # The size of a replay buffer is a field of its own that only one kind of replay has.
+    across = (*across, "buffer_size") if "replay" in across else tuple(across)
+    if runs.empty:
+        return []
+    runs = latest_per_seed(runs.sort_values("started", kind="stable"))
     grouped: dict[str, list[Hashable]] = {}
     heads: dict[str, dict[str, Any]] = {}
-    runs = latest_per_seed(runs)
     for index, run in runs.iterrows():
         unknown = [field for field in across if field not in run.protocol and field != "buffer_size"]
         if unknown:
@@ -116,7 +124,7 @@ def boards(
 
 
 def write_boards(
-    tracking_uri: str,
+    tracking_uris: Sequence[str],
     folder: Path,
     *,
     experiment: str | None = None,
@@ -124,16 +132,17 @@ def write_boards(
     reverse: bool = False,
     across: Iterable[str] = (),
 ) -> Path:
-    """Write a markdown page for each board of a store, and an index; returns the index's path.
+    """Write a markdown page for each board of one or several stores, and an index; returns the index's path.
 
     Raises:
-        BoardError: the store cannot be read, holds no finished run, or the folder cannot be written.
+        BoardError: a store cannot be read, none holds a finished run, or the folder cannot be written.
     """
     from leaderboards.markdown import board_page, index_page
 
-    found = boards(collect(tracking_uri, experiment), sort=sort, reverse=reverse, across=across)
+    runs = pd.concat([collect(uri, experiment) for uri in tracking_uris], ignore_index=True)
+    found = boards(runs, sort=sort, reverse=reverse, across=across)
     if not found:
-        raise BoardError(f"the store {tracking_uri} holds no finished benchmark run")
+        raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
     pages = {board.file_name: board_page(board) for board in found} | {"README.md": index_page(found)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,8 +181,10 @@ def _reading_order(option: str) -> tuple[bool, int, str]:
 def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
     members: dict[str, list[Hashable]] = {}
     names: dict[str, str] = {}
+    extras: dict[str, dict[str, Any]] = {}
     for index, run in runs.iterrows():
         extra = {field: run.protocol[field] for field in across if field in run.protocol}
+        extras[json.dumps([run.variant, extra], sort_keys=True)] = extra
         key = json.dumps([run.variant, extra], sort_keys=True)
         members.setdefault(key, []).append(index)
         names[key] = variant_name(run.variant, extra)
@@ -185,7 +196,7 @@ def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
             name = f"metrics.{column.metric}"
             if name in own and own[name].notna().any():
                 estimates[column.key] = estimate(own[name].dropna().tolist())
-        rows.append(Row(names[key], own, estimates))
+        rows.append(Row(names[key], own.iloc[0].variant, extras[key], own, estimates))
     return rows
 
 

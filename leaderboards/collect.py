@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from leaderboards.errors import BoardError
-
-PREFIX = "anytime_bench."
-"""Of the tags that the benchmark writes; a run without them is not a benchmark run and is passed over."""
+from leaderboards.store import PREFIX, reaching
 
 NEEDED = ("stream", "stream_label", "data", "data_fingerprint", "protocol", "variant", "seed")
 
@@ -37,9 +32,12 @@ def collect(tracking_uri: str, experiment: str | None = None) -> pd.DataFrame:
     Raises:
         BoardError: the store or the experiment cannot be read.
     """
-    _check_reachable(tracking_uri)
+    path = tracking_uri.removeprefix("sqlite:///")
+    if path != tracking_uri and not Path(path).is_file():
+        # MLflow would create it.
+        raise BoardError(f"there is no store {tracking_uri}: name the one your runs were tracked in")
     rows: list[dict[str, Any]] = []
-    try:
+    with reaching(tracking_uri):
         client = MlflowClient(tracking_uri)
         experiments = client.search_experiments()
         ids = [e.experiment_id for e in experiments if experiment in (None, e.name)]
@@ -55,8 +53,6 @@ def collect(tracking_uri: str, experiment: str | None = None) -> pd.DataFrame:
             token = page.token
             if not token:
                 break
-    except MlflowException as error:
-        raise BoardError(f"cannot read the store {tracking_uri}: {str(error).splitlines()[0]}") from error
     return pd.DataFrame(rows)
 
 
@@ -83,16 +79,3 @@ def _row(run: Run) -> dict[str, Any] | None:
     }
     metrics = {f"metrics.{name}": value for name, value in run.data.metrics.items()}
     return {"run_id": run.info.run_id, "started": started, **tags, **parsed, **metrics}
-
-
-def _check_reachable(uri: str) -> None:
-    """Fail at once: MLflow would create a missing sqlite file, and retry a missing server for minutes."""
-    parts = urlparse(uri)
-    if parts.scheme == "sqlite" and not Path(uri.removeprefix("sqlite:///")).is_file():
-        raise BoardError(f"there is no store {uri}: name the one your runs were tracked in with --tracking-uri")
-    if parts.scheme in ("http", "https"):
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        try:
-            socket.create_connection((parts.hostname or "", port), timeout=5).close()
-        except OSError as error:
-            raise BoardError(f"no tracking server answers at {uri} ({error.strerror or error})") from error

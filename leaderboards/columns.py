@@ -24,7 +24,7 @@ COLUMNS = (
     Column(
         "anytime", "anytime/average_accuracy", "Anytime accuracy", "{:.4f}", 1, "mean test accuracy of the megabatches"
     ),
-    Column("are", "anytime/are", "ARE", "{:+.4f}", 0, "last change of the test error rate; negative is better"),
+    Column("are", "anytime/are", "ARE", "{:+.4f}", -1, "last change of the test error rate; negative is better"),
     Column(
         "gap_reference",
         "gap/reference",

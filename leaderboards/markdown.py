@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tabulate import tabulate
 
@@ -13,6 +14,8 @@ from leaderboards.statistics import Estimate, holm, paired
 BASELINE = "dense"
 
 COMPARED = ("cer_rate", "accuracy", "gap_reference", "gap_clean")
+
+EACH_RUN = ("cer", "cer_rate", "accuracy", "gap_reference", "gap_clean", "density")
 
 INDEXED = ("megabatches", "shots", "replay", "model", "epochs")
 
@@ -28,6 +31,8 @@ def board_page(board: Board) -> str:
         "Mean ± half the width of the 95 % t interval over seeds; **bold** is the best mean of its column, which "
         "says nothing about significance. No interval where there is only one seed.",
         *_comparison(board),
+        "## Every run",
+        _every_run(board),
         "## Columns",
         "\n".join(f"- {column.title}: {column.meaning}." for column in COLUMNS),
         "## Protocol",
@@ -127,26 +132,46 @@ def _best(rows: Sequence[Row], column: Column) -> float | None:
 
 def _comparison(board: Board) -> list[str]:
     """Paired differences from the dense baseline, Holm-corrected within each column; nothing without a baseline."""
-    baseline = next((row for row in board.rows if row.name == BASELINE), None)
-    rivals = [row for row in board.rows if row is not baseline]
-    if baseline is None or not rivals:
+    rivals = [(row, base) for row in board.rows if (base := _baseline(board, row)) is not None]
+    if not rivals:
         return []
-    cells: dict[str, list[str]] = {row.name: [escape(row.name)] for row in rivals}
+    cells = [[escape(row.name)] for row, _ in rivals]
     for key in COMPARED:
         column = BY_KEY[key]
-        found = {row.name: paired(row.by_seed(column.metric), baseline.by_seed(column.metric)) for row in rivals}
-        tested = {name: one.p for name, one in found.items() if one is not None and one.p is not None}
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        signed = Column(key, column.metric, column.title, "{:+.4f}", column.better, column.meaning)
-        for name, comparison in found.items():
+        found = [paired(row.by_seed(column.metric), base.by_seed(column.metric)) for row, base in rivals]
+        tested = [index for index, one in enumerate(found) if one is not None and one.p is not None]
+        p_values = [one.p for one in found if one is not None and one.p is not None]
+        corrected = dict(zip(tested, holm(p_values), strict=True))
+        signed = replace(column, form="{:+.4f}")
+        for index, comparison in enumerate(found):
             text = "-" if comparison is None else cell(comparison.difference, signed)
-            cells[name].append(f"{text} (p {corrected[name]:.3f})" if name in corrected else text)
+            cells[index].append(f"{text} (p {corrected[index]:.3f})" if index in corrected else text)
     return [
         f"## Against {BASELINE}, seed by seed",
-        pipe(list(cells.values()), ["Strategy", *(f"{BY_KEY[key].title} difference" for key in COMPARED)]),
+        pipe(cells, ["Strategy", *(f"{BY_KEY[key].title} difference" for key in COMPARED)]),
         "Mean difference over common seeds ± half the width of its 95 % t interval; p of the paired t test, "
         "Holm-corrected over the rows of each column.",
     ]
+
+
+def _baseline(board: Board, row: Row) -> Row | None:
+    """The dense row under the same conditions; None for that row itself, or where there is none."""
+    same = (r for r in board.rows if r.variant["strategy"] == BASELINE and r.extra == row.extra)
+    found = next(same, None)
+    return None if found is row else found
+
+
+def _every_run(board: Board) -> str:
+    """What the means were made of, one row a run."""
+    columns = [BY_KEY[key] for key in EACH_RUN]
+    rows = []
+    for row in board.rows:
+        values = {column.key: row.by_seed(column.metric) for column in columns}
+        for seed in sorted(int(seed) for seed in row.runs.seed):
+            shown = [(column, values[column.key].get(seed)) for column in columns]
+            cells = ["-" if value is None else column.form.format(value) for column, value in shown]
+            rows.append([escape(row.name), str(seed), *cells])
+    return pipe(rows, ["Strategy", "Seed", *(column.title for column in columns)])
 
 
 def _protocol(board: Board) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import prunable_weights
-from strategies.pruning.plugin import PruningPlugin, select
+from strategies.pruning.plugin import PruningPlugin, sample_size, select
 from strategies.pruning.schedules import Progressive
 from strategies.pruning.scores import Batch, Scores, snip, weights_and_gradients
 from strategies.registry import STRATEGIES
@@ -48,6 +48,7 @@ class ReferencePruning(PruningPlugin):
         """Intersect the masks so far with a new, global one at ``density``."""
         if self._first_megabatch is None:
             self._first_megabatch = strategy.experience.dataset
+            self._sample_size = sample_size(strategy.experience, self.sample_fraction)
         batches = self.scoring_batches(strategy)
         if self.masks is None:
             self.use(select(snip(strategy.model, batches), density, global_ranking), strategy.model)
@@ -60,8 +61,7 @@ class ReferencePruning(PruningPlugin):
     def scoring_batches(self, strategy: SupervisedTemplate) -> Iterator[Batch]:
         """The first samples of the first megabatch, at every megabatch."""
         assert self._first_megabatch is not None
-        size = max(1, round(self.sample_fraction * len(self._first_megabatch)))
-        return self.batches_of(strategy, self._first_megabatch, range(size))
+        return self.batches_of(strategy, self._first_megabatch, range(self._sample_size))
 
     def _scores_of_fresh_weights(self, model: nn.Module, t: int, batches: Iterable[Batch]) -> Scores:
         """SNIP of fresh convolutions, computed through the old masks: nonzero for masked weights, too."""

@@ -39,7 +39,7 @@ def cumulative(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
 @STRATEGIES.register("Replay", options=("buffer_size",), memory="own", replays="last", reference=AVALANCHE)
 def replay(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
     """Avalanche's Replay: each batch is joined by as many samples from a bounded buffer."""
-    return AvalancheReplay(**_arguments(learner, validate_on="none"), mem_size=learner.buffer_size)
+    return AvalancheReplay(**_arguments(learner, validate_on="buffer"), mem_size=learner.buffer_size)
 
 
 @STRATEGIES.register("EWC", options=(), memory="own", replays="none", reference="Kirkpatrick et al. 2017; " + AVALANCHE)
@@ -58,8 +58,11 @@ def lwf(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
     "DER", options=("buffer_size",), memory="own", replays="last", reference="Buzzega et al. 2020; " + AVALANCHE
 )
 def der(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
-    """Avalanche's DER: dark experience replay, alpha 0.1, beta 0.5 (DER++)."""
-    return AvalancheDER(**_arguments(learner, validate_on="none"), mem_size=learner.buffer_size)
+    """Avalanche's DER: dark experience replay, alpha 0.1, beta 0.5 (DER++).
+
+    Avalanche stores the logits of the last epoch's model, before the best one is restored.
+    """
+    return AvalancheDER(**_arguments(learner, validate_on="buffer"), mem_size=learner.buffer_size)
 
 
 def _arguments(learner: Learner, validate_on: str) -> dict[str, Any]:

@@ -35,13 +35,19 @@ def layer_flops(model: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
     return counter.get_total_flops(), {name: sum(counts.get(path, {}).values()) for name, path in modules.items()}
 
 
+def scored_samples(strategy: SupervisedTemplate) -> int:
+    """Samples that the strategy's pruning plugins have scored with so far."""
+    return sum(getattr(plugin, "scored_samples", 0) for plugin in strategy.plugins)
+
+
 class Compute(SeriesMetric):
     """Theoretical FLOPs of training, scoring, validation and testing, each cumulative and counted apart.
 
-    ``compute/train_flops`` counts forward and backward (2x forward) passes of dense layers;
-    ``compute/train_flops_if_skipped`` those that would be left if multiplications by zero weights were skipped,
-    which no ordinary kernel does at these densities: it is a theoretical figure, not a speed. Scoring is counted
-    dense. What a strategy computes outside its own training batches (EWC's importances, LwF's teacher) is not
+    ``compute/train_flops`` is the sum of ``compute/forward_flops`` and ``compute/backward_flops`` (2x forward) of
+    dense layers; ``compute/train_flops_if_skipped`` is what would be left of it if multiplications by zero weights
+    were skipped, which no ordinary kernel does at these densities: it is a theoretical figure, not a speed. Scoring
+    is forward and backward, too; ``compute/scoring_flops_if_skipped`` assumes the density that was there before the
+    pruning. What a strategy computes outside its own training batches (EWC's importances, LwF's teacher) is not
     counted.
     """
 
@@ -53,6 +59,9 @@ class Compute(SeriesMetric):
         self._test_samples = 0
         self._megabatch_samples = 0
         self._skipped_flops = 0.0
+        self._skipped_scoring_flops = 0.0
+        self._scored = 0
+        self._skipped_before = 0.0
         self._tests = 0
 
     def before_training_exp(self, strategy: SupervisedTemplate) -> None:
@@ -68,10 +77,13 @@ class Compute(SeriesMetric):
     def after_training_exp(self, strategy: SupervisedTemplate) -> None:
         """The density is constant within a megabatch, so its share of zeros is read once."""
         self._train_samples += self._megabatch_samples
+        scored, self._scored = self._scored, scored_samples(strategy)
+        self._skipped_scoring_flops += (self._scored - scored) * (1 + BACKWARD) * self._skipped_before
         skipped = 0.0
         for name, weight in prunable_weights(strategy.model).items():
             skipped += self._layers.get(name, 0) * (1 - int((weight != 0).sum()) / weight.numel())
         self._skipped_flops += self._megabatch_samples * (1 + BACKWARD) * skipped
+        self._skipped_before = skipped
 
     def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
         """Count test samples."""
@@ -84,13 +96,16 @@ class Compute(SeriesMetric):
             return None
         self._tests += 1
         forward = self._forward or 0
-        scored = sum(getattr(plugin, "scored_samples", 0) for plugin in strategy.plugins)
+        scoring = self._scored * (1 + BACKWARD) * forward
         selection = selection_of(strategy)
         train = self._train_samples * (1 + BACKWARD) * forward
         values = {
+            "compute/forward_flops": float(self._train_samples * forward),
+            "compute/backward_flops": float(self._train_samples * BACKWARD * forward),
             "compute/train_flops": float(train),
             "compute/train_flops_if_skipped": train - self._skipped_flops,
-            "compute/scoring_flops": float(scored * (1 + BACKWARD) * forward),
+            "compute/scoring_flops": float(scoring),
+            "compute/scoring_flops_if_skipped": scoring - self._skipped_scoring_flops,
             "compute/validation_flops": float((selection.evaluated_samples if selection else 0) * forward),
             "compute/test_flops": float(self._test_samples * forward),
         }
@@ -101,7 +116,7 @@ class Resources(SeriesMetric):
     """Wall time of training in seconds, cumulative, and the peak memory so far in MiB.
 
     Time runs from the start of a megabatch's preparation to its selected model: scoring, pruning and validation
-    are included, testing and gap measurements are not (list this metric before :class:`CleanGap`). Memory is
+    are included, testing and measurements are not (list this metric after ModelSize and before CleanGap). Memory is
     the device's for CUDA, the process's otherwise.
     """
 
@@ -109,10 +124,12 @@ class Resources(SeriesMetric):
         super().__init__()
         self._seconds = 0.0
         self._tests = 0
-        _reset_peak()
+        self._started = 0.0
 
     def before_training(self, strategy: SupervisedTemplate) -> None:
-        """Start the clock."""
+        """Start the clock, and at first the memory mark."""
+        if not self._started:
+            _reset_peak(strategy.device)
         self._started = time.perf_counter()
 
     def after_training_exp(self, strategy: SupervisedTemplate) -> None:
@@ -130,9 +147,9 @@ class Resources(SeriesMetric):
         return self.emit(values, step=self._tests)
 
 
-def _reset_peak() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     # Linux keeps a high-water mark for the life of a process; writing 5 starts it anew for this run.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

@@ -96,5 +96,7 @@ class CleanGap(SeriesMetric):
         if not self._counting or self._train_accuracy is None:
             return None
         train = self._train_accuracy
+        # A learner that waits is tested again and again: the gap belongs to the megabatch it trained on.
+        self._train_accuracy = None
         values = {"train/clean_accuracy": train, "gap/clean": train - int(self._correct) / self._seen}
         return self.emit(values, step=self._step)

@@ -20,7 +20,7 @@ def model_factory(name: str, *, classes: int, channels: int, resolution: int, se
     build = MODELS.load(name).target
 
     def make(draw: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             torch.manual_seed(derived_seed(seed, "initialisation", draw))
             model: nn.Module = build(classes, channels, resolution)
         return model.to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ def mlp(classes: int, channels: int, resolution: int) -> nn.Module:
     )
 
 
-@MODELS.register("cnn")
+@MODELS.register("cnn", min_resolution=5)
 def cnn(classes: int, channels: int, resolution: int) -> nn.Module:
     """Three convolutions with batch norm (16, 32, 32 channels): 14 k weights."""
     layers: list[nn.Module] = []

@@ -43,16 +43,20 @@ class MegabatchExperience(DatasetExperience):
     Attributes:
         last_megabatch: number of megabatches, from 1, that have arrived once this experience is there. It is
             the experience's own number unless the learner waits and several megabatches form one experience.
+        megabatches: how many megabatches the experience is made of.
         valid_dataset: the validation part, never augmented, never trained on.
         benchmark: the scenario, as older Avalanche code expects it.
     """
 
     benchmark: CLScenario
 
-    def __init__(self, *, dataset: AvalancheDataset, valid: AvalancheDataset, number: int, last_megabatch: int):
+    def __init__(
+        self, *, dataset: AvalancheDataset, valid: AvalancheDataset, number: int, last_megabatch: int, megabatches: int
+    ):
         super().__init__(dataset=dataset, current_experience=number)
         self.valid_dataset = valid
         self.last_megabatch = last_megabatch
+        self.megabatches = megabatches
         self.task_label = 0
         self.task_labels = [0]
 
@@ -162,12 +166,11 @@ def alma_scenario(
         trains.append(whole.subset(np.concatenate([part.train for part in arrived]).tolist()))
         valids.append(held_out.subset(np.concatenate([part.valid for part in arrived]).tolist()).eval())
         ends.append(start + len(arrived))
-    pairs = list(zip(trains, valids, ends, strict=True))
     scenario = with_classes_timeline(
         CLScenario(
             [
-                _stream("train", [(train, valid, end) for train, valid, end in pairs]),
-                _stream("valid", [(valid, valid, end) for _, valid, end in pairs]),
+                _stream("train", list(zip(trains, valids, ends, strict=True))),
+                _stream("valid", list(zip(valids, valids, ends, strict=True))),
                 _stream("test", [(tested.eval(), tested.eval(), megabatches)]),
             ]
         )
@@ -183,13 +186,15 @@ def alma_scenario(
 
 
 def _stream(name: str, parts: list[tuple[AvalancheDataset, AvalancheDataset, int]]) -> EagerCLStream:
-    return EagerCLStream(
-        name,
-        [
-            MegabatchExperience(dataset=dataset, valid=valid, number=number, last_megabatch=end)
-            for number, (dataset, valid, end) in enumerate(parts)
-        ],
-    )
+    experiences, start = [], 0
+    for number, (dataset, valid, end) in enumerate(parts):
+        experiences.append(
+            MegabatchExperience(
+                dataset=dataset, valid=valid, number=number, last_megabatch=end, megabatches=end - start
+            )
+        )
+        start = end
+    return EagerCLStream(name, experiences)
 
 
 def _avalanche_dataset(

@@ -11,7 +11,7 @@ from avalanche.benchmarks import CLScenario
 from benchmark.config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.registry import STREAMS
-from benchmark.streams.alma import alma_scenario
+from benchmark.streams.alma import alma_scenario, split_megabatches
 from benchmark.streams.images import ImageDataset, Images, StreamData, StreamRequest
 from benchmark.streams.loader import ArrayLoader
 from benchmark.streams.synthetic import stand_in
@@ -64,7 +64,10 @@ def load_data(config: RunConfig, request: StreamRequest) -> StreamData:
     if source_of(config.stream, config.data, request.data_root) == "real" or entry.traits.get("source") == "synthetic":
         data: StreamData = entry.target(request)
         return data
-    sizes = {name: entry.traits[name] for name in ("classes", "train_per_class", "test_per_class")}
+    try:
+        sizes = {name: entry.traits[name] for name in ("classes", "train_per_class", "test_per_class")}
+    except KeyError as error:
+        raise UsageError(f"the stream {config.stream} has no stand-in images: it does not say {error}") from error
     return stand_in(config.stream, request, **sizes)
 
 
@@ -74,10 +77,7 @@ def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:
     Raises:
         UsageError: more shots than a class has, or an impossible split.
     """
-    fingerprint = data.fingerprint()
-    # Which images are shots depends on the seed; the test set never does.
-    train = _shots(data.train, config.shots, config.seed, "--shots", data.classes)
-    test = _shots(data.test, config.test_shots, 0, "--test-shots", data.classes)
+    train, test = _cut(config, data)
     normalise = Normalise(data.mean, data.std)
     augment = CropAndFlip(config.resolution, data.flip)
     scenario = alma_scenario(
@@ -94,7 +94,23 @@ def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:
         eval_transform=normalise,
     )
     loader = ArrayLoader(train, test, augment=augment, normalise=normalise, seed=config.seed, device=device)
-    return Stream(replace(data, train=train, test=test), fingerprint, scenario, loader)
+    return Stream(replace(data, train=train, test=test), data.fingerprint, scenario, loader)
+
+
+def check_stream(config: RunConfig, data: StreamData) -> None:
+    """Make sure that :func:`build_stream` will succeed, at a fraction of its cost.
+
+    Raises:
+        UsageError: more shots than a class has, or an impossible split.
+    """
+    train, _ = _cut(config, data)
+    split_megabatches(train.targets, config.megabatches, config.val_fraction, config.seed, config.stratified)
+
+
+def _cut(config: RunConfig, data: StreamData) -> tuple[Images, Images]:
+    """Training and test images of the asked shots. Which images depends on the seed; the test set never does."""
+    train = _shots(data.train, config.shots, config.seed, "--shots", data.classes)
+    return train, _shots(data.test, config.test_shots, 0, "--test-shots", data.classes)
 
 
 def _shots(images: Images, shots: int | None, seed: int, flag: str, classes: tuple[str, ...]) -> Images:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,22 +27,58 @@ Array: TypeAlias = "np.ndarray"
 DECODING_VERSION = 1
 """Bumped when the same files give other pixels."""
 
+CHUNK = 4096
+"""Images read at a time where all of them are gone through."""
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
 
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: ``pixels`` uint8 (n, channels, height, width), ``targets`` int64 (n,)."""
+    """Labelled images, in memory or in a mapped file.
+
+    Attributes:
+        pixels: uint8 (m, channels, height, width).
+        targets: class of each of the n images, int64 (n,).
+        rows: which of the m images they are, in order; all of them for None. Choosing images copies none, so that
+            what is chosen from a mapped file stays there.
+    """
 
     pixels: Array
     targets: Array
+    rows: Array | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, channels, height, width)."""
+        return (len(self), *self.pixels.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the images in memory."""
+        return int(np.prod(self.shape))
+
     def take(self, positions: Array) -> Images:
-        """The images at ``positions``; a copy in memory."""
-        return Images(np.ascontiguousarray(self.pixels[positions]), self.targets[positions])
+        """The images at ``positions``."""
+        rows = positions if self.rows is None else self.rows[positions]
+        return Images(self.pixels, self.targets[positions], rows)
+
+    def read(self, positions: Array) -> Array:
+        """Pixels at ``positions``, in that order; a copy in memory."""
+        rows = positions if self.rows is None else self.rows[positions]
+        # Reading a map in ascending order is what a disk likes.
+        order = np.argsort(rows, kind="stable")
+        result = np.empty((len(rows), *self.pixels.shape[1:]), dtype=np.uint8)
+        result[order] = self.pixels[rows[order]]
+        return result
+
+    def chunks(self) -> Iterator[Array]:
+        """The pixels in order, some thousand images at a time."""
+        for start in range(0, len(self), CHUNK):
+            yield self.read(np.arange(start, min(start + CHUNK, len(self))))
 
 
 class ImageDataset(Dataset):
@@ -54,7 +91,7 @@ class ImageDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(np.array(self.images.pixels[index])), int(self.images.targets[index])
+        return torch.from_numpy(self.images.read(np.array([index]))[0]), int(self.images.targets[index])
 
 
 @dataclass(frozen=True)
@@ -100,11 +137,12 @@ class StreamData:
     skipped: tuple[str, ...] = ()
     flip: bool = True
 
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over all pixels, targets and class names: equal only for equal data."""
-        digest = hashlib.sha256(json.dumps([self.classes, self.train.pixels.shape, self.test.pixels.shape]).encode())
+        digest = hashlib.sha256(json.dumps([self.classes, self.train.shape, self.test.shape]).encode())
         for part in (self.train, self.test):
-            for chunk in _chunks(part.pixels):
+            for chunk in part.chunks():
                 digest.update(chunk.data)
             digest.update(np.ascontiguousarray(part.targets, dtype="<i8").data)
         return digest.hexdigest()[:16]
@@ -152,7 +190,9 @@ def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
     shape = (len(files), 3, request.resolution, request.resolution)
     images, skipped = cached(f"{name}-{request.resolution}px-{key}", shape, request.cache, build, request.skip_corrupt)
     if skipped:
-        say(f"{name}: {len(skipped)} unreadable images left out, the first is {skipped[0]}")
+        say(f"{name}: {len(skipped)} unreadable images left out:")
+        for problem in skipped:
+            say(f"  {problem}")
     return images, skipped
 
 
@@ -215,14 +255,14 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     total = np.zeros(images.pixels.shape[1])
     squares = np.zeros(images.pixels.shape[1])
     count = 0
-    for start in range(0, len(images), 4096):
-        part = images.pixels[start : start + 4096].astype(np.float64) / 255
+    for chunk in images.chunks():
+        part = chunk.astype(np.float64) / 255
         total += part.sum(axis=(0, 2, 3))
         squares += (part**2).sum(axis=(0, 2, 3))
         count += part.size // part.shape[1]
     mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
-    return tuple(round(float(m), 4) for m in mean), tuple(round(float(s), 4) for s in std)
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-4) for s in std)
 
 
 def _decode(path: Path, resolution: int) -> Array | str:
@@ -246,11 +286,6 @@ def _decode(path: Path, resolution: int) -> Array | str:
 
 def _checksum(pixels: Array, targets: Sequence[int], skipped: Sequence[str]) -> str:
     digest = hashlib.sha256(json.dumps([pixels.shape, list(targets), list(skipped)]).encode())
-    for chunk in _chunks(pixels):
-        digest.update(chunk.data)
+    for start in range(0, len(pixels), CHUNK):
+        digest.update(np.ascontiguousarray(pixels[start : start + CHUNK]).data)
     return digest.hexdigest()
-
-
-def _chunks(pixels: Array) -> Iterator[Array]:
-    for start in range(0, len(pixels), 4096):
-        yield np.ascontiguousarray(pixels[start : start + 4096])

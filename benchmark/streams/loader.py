@@ -119,18 +119,15 @@ class _Part:
     @classmethod
     def of(cls, images: Images, device: str) -> _Part:
         resident = None
-        if images.pixels.nbytes <= RESIDENT_BYTES:
-            resident = torch.from_numpy(np.array(images.pixels)).to(device)
+        if images.nbytes <= RESIDENT_BYTES:
+            resident = torch.from_numpy(images.read(np.arange(len(images)))).to(device)
         return cls(images, resident, torch.from_numpy(images.targets).to(device))
 
     def take(self, positions: Tensor, device: str) -> tuple[Tensor, Tensor]:
+        targets = self.targets[positions.to(self.targets.device)]
         if self.resident is not None:
-            on_device = positions.to(self.resident.device)
-            return self.resident[on_device], self.targets[on_device]
-        # Reading a map in ascending order is what a disk likes; the batch's own order is restored after.
-        order = torch.argsort(positions)
-        pixels = torch.from_numpy(self.images.pixels[positions[order].numpy()])
-        return pixels[torch.argsort(order)].to(device), self.targets[positions.to(self.targets.device)]
+            return self.resident[positions.to(self.resident.device)], targets
+        return torch.from_numpy(self.images.read(positions.numpy())).to(device), targets
 
 
 def sample_ids(dataset: AvalancheDataset) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.errors import DataNotFound
 from benchmark.registry import STREAMS
 from benchmark.streams.images import StreamData, StreamRequest
-from benchmark.streams.wnid_tree import files_by_wnid, grouped, wnid_groups
+from benchmark.streams.wnid_tree import files_by_wnid, first_tree, grouped, wnid_groups
 
 GROUPS = wnid_groups("""
 bird n01530575 n01531178 n01532829 n01534433 n01537544
@@ -32,9 +32,12 @@ MEAN, STD = (0.4717, 0.4499, 0.3837), (0.2600, 0.2516, 0.2575)
 
 
 def find_tree(root: Path) -> Path | None:
-    """The folder at or below ``root`` that holds ``train`` and ``val``, or None."""
-    trees = (root, root / "imagenet", root / "ILSVRC2012")
-    return next((tree for tree in trees if (tree / "train").is_dir() and (tree / "val").is_dir()), None)
+    """The ImageNet tree at or below ``root``, or None.
+
+    Raises:
+        DataNotFound: there is half of one.
+    """
+    return first_tree((root, root / "imagenet", root / "ILSVRC2012"))
 
 
 TRAITS: dict[str, Any] = {"classes": 14, "locate": find_tree, "train_per_class": 6394, "test_per_class": 246}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from benchmark.errors import DataNotFound
 from benchmark.progress import say
 from benchmark.registry import STREAMS
 from benchmark.streams.images import StreamData, StreamRequest
-from benchmark.streams.wnid_tree import files_by_wnid, grouped, wnid_groups
+from benchmark.streams.wnid_tree import files_by_wnid, first_tree, grouped, wnid_groups
 
 GROUPS = wnid_groups("""
 bird n01855672 n02056570
@@ -65,7 +66,7 @@ def _from_tree(label: str, request: StreamRequest) -> StreamData:
 
 
 def _tree(root: Path) -> Path | None:
-    return next((tree for tree in (root, root / FOLDER) if (tree / "train").is_dir() and (tree / "val").is_dir()), None)
+    return first_tree((root, root / FOLDER))
 
 
 def _downloaded(root: Path) -> Path:
@@ -75,10 +76,13 @@ def _downloaded(root: Path) -> Path:
     """
     from avalanche.benchmarks.datasets import TinyImagenet
 
+    is_new = not root.exists()
     say(f"no Tiny ImageNet tree in {root}: downloading it (237 MB)")
     try:
         TinyImagenet(root=str(root), download=True)
     except (OSError, RuntimeError) as error:
+        if is_new:
+            shutil.rmtree(root, ignore_errors=True)
         raise DataNotFound(
             f"no Tiny ImageNet tree in {root}, and it could not be downloaded ({type(error).__name__}): unpack "
             f"tiny-imagenet-200.zip (Stanford CS231n) there, name its folder with --data-root, "

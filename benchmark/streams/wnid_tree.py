@@ -18,6 +18,25 @@ def wnid_groups(table: str) -> dict[str, tuple[str, ...]]:
     return {group: tuple(wnids) for group, *wnids in rows}
 
 
+def first_tree(candidates: Sequence[Path]) -> Path | None:
+    """The first folder that holds ``train`` and ``val``, or None.
+
+    Raises:
+        DataNotFound: a folder holds only one of them.
+    """
+    for tree in candidates:
+        found = [name for name in ("train", "val") if (tree / name).is_dir()]
+        if len(found) == 2:
+            return tree
+        if found:
+            missing = "val" if found == ["train"] else "train"
+            raise DataNotFound(
+                f"the tree in {tree} is half-empty: it has {found[0]}/ but no {missing}/; complete it, or name "
+                "another folder with --data-root"
+            )
+    return None
+
+
 def files_by_wnid(groups: Mapping[str, Sequence[str]], folder_of: Callable[[str], Path]) -> WnidFiles:
     """The image files of every wnid of ``groups``, none where its folder is not there."""
     folders = [(wnid, folder_of(wnid)) for wnids in groups.values() for wnid in wnids]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from avalanche.benchmarks import DatasetExperience
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import SupervisedPlugin
 from avalanche.models import MultiTaskModule
@@ -105,7 +106,7 @@ class PruningPlugin(SupervisedPlugin):
     def scoring_batches(self, strategy: SupervisedTemplate) -> Iterator[Batch]:
         """A seeded sample, without augmentation, of the data that the strategy is about to train on."""
         dataset = strategy.adapted_dataset
-        size = min(len(dataset), max(1, round(self.sample_fraction * len(strategy.experience.dataset))))
+        size = min(len(dataset), sample_size(strategy.experience, self.sample_fraction))
         rng = numpy_generator(self.seed, "scoring sample", strategy.clock.train_exp_counter)
         return self.batches_of(strategy, dataset, rng.choice(len(dataset), size, replace=False).tolist())
 
@@ -142,6 +143,11 @@ class PruningPlugin(SupervisedPlugin):
             pruned = ~self.masks[name]
             held += [(tensor, pruned) for tensor in own]
         return held
+
+
+def sample_size(experience: DatasetExperience, fraction: float) -> int:
+    """Samples that are ``fraction`` of one megabatch, at least 1; a learner that waits gets several at once."""
+    return max(1, round(fraction * len(experience.dataset) / getattr(experience, "megabatches", 1)))
 
 
 def select(

@@ -139,7 +139,25 @@ def test_the_command_writes_pages_and_index(store, tmp_path):
     assert wrong.returncode == 2 and wrong.stderr.startswith("Error: ") and "Traceback" not in wrong.stderr
 
 
+def test_boards_of_several_stores_are_built_together(store, empty_store, tmp_path):
+    other = tmp_path / "other.db"
+    other.write_bytes(empty_store.read_bytes())
+    store.add("dense", seed=0, anytime__cer_rate=0.2)
+    type(store)(f"sqlite:///{other}").add("dense", seed=1, anytime__cer_rate=0.4)
+    index = write_boards([store.uri, f"sqlite:///{other}"], tmp_path / "out")
+    [page] = [path for path in index.parent.glob("*.md") if path != index]
+    assert "0.3000" in page.read_text() and "| dense" in page.read_text()
+
+
+def test_every_run_is_listed(store):
+    for seed, rate in enumerate((0.125, 0.25)):
+        store.add("dense", seed, anytime__cer_rate=rate)
+    [board] = boards(collect(store.uri))
+    listed = board_page(board).split("## Every run")[1].split("##")[0]
+    assert "0.1250" in listed and "0.2500" in listed
+
+
 def test_an_empty_store_makes_no_board(store, tmp_path):
     with pytest.raises(BoardError, match="no finished"):
-        write_boards(store.uri, tmp_path / "out")
+        write_boards([store.uri], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -29,7 +29,7 @@ def by_class(part, label):
 def test_the_pixels_of_version_1_are_what_they_always_were(make):
     data = make()
     assert data.version == 1
-    assert data.fingerprint() == GOLDEN
+    assert data.fingerprint == GOLDEN
 
 
 def test_a_stream_has_the_asked_sizes_and_says_what_it_is(make):
@@ -58,7 +58,7 @@ def test_images_depend_on_nothing_global(make, tmp_path):
     np.random.seed(0)
     first = make()
     np.random.seed(1)
-    assert make(cache=tmp_path / "another").fingerprint() == first.fingerprint()
+    assert make(cache=tmp_path / "another").fingerprint == first.fingerprint
 
 
 def test_images_are_made_once_for_each_cache(make, tmp_path):
