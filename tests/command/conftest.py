@@ -24,7 +24,7 @@ def command(tmp_path, cache):
     """Function: run ``python -m benchmark.run`` in an empty folder and return what it did."""
 
     def run(*arguments: str, module: str = "benchmark.run", **environment: str):
-        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160", "PYTHONWARNINGS": "default"}
+        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160"}
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=tmp_path,
