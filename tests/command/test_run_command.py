@@ -232,6 +232,8 @@ def test_interruption_exits_with_130_and_marks_the_run(command, tmp_path, cache)
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that starts the tests in the background has interruption ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stderr:
         if line.startswith("  about"):
