@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,9 +83,7 @@ class Session:
                 result = run(one, store=store, profile=profile, plugins=[progress])
             except Exception as error:
                 failed += 1
-                say(f"Run {number} failed, the next ones go on: {type(error).__name__}: {error}")
-                if os.environ.get("ANYTIME_BENCH_DEBUG"):
-                    raise
+                say(f"Run {number} failed, the next ones go on: {type(error).__name__}: {error} (see its failure.txt)")
                 continue
             finally:
                 progress.close()

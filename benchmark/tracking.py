@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -124,7 +125,10 @@ class Store:
 
     @contextmanager
     def run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[MLflowLogger]:
-        """A run that ends FINISHED, FAILED with the reason as a tag, or KILLED when interrupted."""
+        """A run that ends FINISHED, KILLED when interrupted, or FAILED with the reason as a tag.
+
+        The traceback of a failure is the artifact ``failure.txt``.
+        """
         run_id = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags)).info.run_id
         logger = MLflowLogger(self.client, run_id)
         try:
@@ -137,6 +141,8 @@ class Store:
             reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
             self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:PARAM_LENGTH])])
             self.client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
+            if not interrupted:
+                self.client.log_text(run_id, traceback.format_exc(), "failure.txt")
             raise
         self.client.set_terminated(run_id, "FINISHED")
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -61,6 +62,7 @@ def test_a_failed_run_says_why(store):
     run = store.client.get_run(logger.run_id)
     assert run.info.status == "FAILED"
     assert run.data.tags["anytime_bench.failure"] == "ZeroDivisionError: division by zero"
+    assert "1 / 0" in Path(store.client.download_artifacts(logger.run_id, "failure.txt")).read_text()
 
 
 def test_an_interrupted_run_is_killed(store):
