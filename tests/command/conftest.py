@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-TINY = ["--megabatches", "2", "--epochs", "1", "--batch-size", "16", "--model", "cnn"]
-
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
