@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from strategies.optimisation import MegabatchOptimisation
-from strategies.registry import REPLAYS
+from strategies.pruning.distributions import Distribution
+from strategies.pruning.scores import Scoring
+from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRUCTURES, Entry
 from strategies.replay import Memory, ReplayMegabatches
 from strategies.selection import BestValidation
 
@@ -36,7 +39,7 @@ class Learner:
     Attributes:
         make_model: ``make_model(k)`` returns the model with its k-th random initialisation, the same for the same
             k and seed; the learner starts from k = 0.
-        megabatches: how many times the learner trains (B, or fewer when it waits).
+        megabatches: how many times the learner will train (B, or fewer when it waits); None where it is not told.
         epochs: epochs per megabatch.
         batch_size, eval_batch_size: samples per training and evaluation batch.
         lr, momentum, weight_decay: SGD.
@@ -53,7 +56,7 @@ class Learner:
     """
 
     make_model: Callable[[int], nn.Module]
-    megabatches: int
+    megabatches: int | None
     epochs: int = 50
     batch_size: int = 64
     eval_batch_size: int = 256
@@ -76,9 +79,9 @@ class Learner:
         """SGD over all parameters of ``model``."""
         return SGD(model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
-    def template_arguments(self) -> dict[str, Any]:
-        """Keyword arguments of Avalanche's supervised templates, but for ``plugins``."""
-        model = self.make_model(0)
+    def template_arguments(self, model: nn.Module | None = None) -> dict[str, Any]:
+        """Keyword arguments of Avalanche's supervised templates, but for ``plugins``; ``model`` in place of ours."""
+        model = self.make_model(0) if model is None else model
         return {
             "model": model,
             "optimizer": self.optimizer(model),
@@ -116,30 +119,78 @@ class Pruning:
     Attributes:
         tau: number of 20 % pruning steps at the end; the final density is 0.8 ** tau.
         score: name of the score that ranks the weights.
+        schedule: name of the density schedule.
         scope: name of the distribution over layers.
+        layer_density: relative densities of layers, for the scope ``custom``.
+        structure: name of the structure, or ``N:M`` with numbers.
         nested: whether a pruned weight stays pruned for ever.
         score_fraction: samples a scoring uses, as a fraction of one megabatch.
     """
 
     tau: float = 4.5
     score: str = "snip"
+    schedule: str = "exponent"
     scope: str = "global"
+    layer_density: Mapping[str, float] = field(default_factory=dict)
+    structure: str = "unstructured"
     nested: bool = True
     score_fraction: float = 0.2
+
+    def parts(self, learner: Learner) -> dict[str, Any]:
+        """The named parts, as keyword arguments of :class:`strategies.pruning.plugin.PruningPlugin`.
+
+        A strategy that fixes one of them replaces it: ``replace(pruning, score="magnitude").parts(learner)``.
+        """
+        score = SCORES.load(self.score)
+        return {
+            "score": score.target,
+            "scoring": Scoring(**{n: v for n, v in score.traits.items() if n in Scoring.__dataclass_fields__}),
+            "distribution": self.distribution(),
+            "schedule": SCHEDULES.load(self.schedule).target(self.tau, learner.megabatches),
+            "structure": structure_entry(self.structure).target(*n_and_m(self.structure)),
+            "sample_fraction": self.score_fraction,
+            "nested": self.nested,
+            "seed": learner.seed,
+        }
+
+    def distribution(self) -> Distribution:
+        """The distribution over layers; one with options is made with those given here."""
+        scope = DISTRIBUTIONS.load(self.scope)
+        chosen = {name: getattr(self, name) for name in scope.traits.get("options", ())}
+        distribution: Distribution = scope.target(**chosen) if chosen else scope.target
+        return distribution
+
+
+def n_and_m(structure: str) -> tuple[int, ...]:
+    """(2, 4) for ``2:4``, empty for the name of any other structure."""
+    return tuple(map(int, structure.split(":"))) if re.fullmatch(r"\d+:\d+", structure) else ()
+
+
+def structure_entry(structure: str) -> Entry:
+    """The registered structure; ``2:4`` is an ``n:m``.
+
+    Raises:
+        UnknownName: there is none of that name.
+        ValueError: N:M without numbers.
+    """
+    if structure == "n:m":
+        raise ValueError("n:m takes numbers: 2:4 keeps 2 of each 4 consecutive input channels")
+    return STRUCTURES.load("n:m" if n_and_m(structure) else structure)
 
 
 class AnytimeStrategy(SupervisedTemplate):
     """The ALMA learner (arXiv 2106.09563, algorithm 1).
 
     For each megabatch: add it to what is replayed, train for some epochs with a schedule of its own, hand over
-    the epoch with the best validation accuracy. ``plugins`` say what else happens, such as pruning.
+    the epoch with the best validation accuracy. ``plugins`` say what else happens, such as pruning; ``model`` takes
+    the place of the learner's.
     """
 
-    def __init__(self, *, learner: Learner, plugins: Sequence[SupervisedPlugin] = ()):
+    def __init__(self, *, learner: Learner, plugins: Sequence[SupervisedPlugin] = (), model: nn.Module | None = None):
         # Order matters: the optimiser is ready before masks are put on it, and the best weights are restored
         # before the plugins that measure them.
         super().__init__(
-            **learner.template_arguments(),
+            **learner.template_arguments(model),
             plugins=[
                 ReplayMegabatches(learner.training_memory()),
                 learner.optimisation(),

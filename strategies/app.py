@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.pruning.plugin import PruningPlugin
-from strategies.pruning.schedules import Progressive
-from strategies.registry import DISTRIBUTIONS, SCORES, STRATEGIES
+from strategies.registry import STRATEGIES
 
 
 @STRATEGIES.register(
     "APP",
-    options=("score", "tau", "scope", "nested", "score_fraction"),
-    reference="Wadia et al. 2022, arXiv 2204.01640",
+    options=("score", "schedule", "tau", "scope", "structure", "nested", "score_fraction"),
+    reference="Wadia et al. 2022, arXiv 2204.01640, algorithm 1",
 )
 def app(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """Anytime Progressive Pruning: prune a little more at the start of every megabatch.
@@ -23,19 +22,8 @@ def app(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     3. keep the best d_t = 0.8 ** s_t of them, s = linspace(1, tau, B);
     4. train on the replayed data M_1..M_t and keep the best-validation weights.
 
-    Steps 1 and 4 are the ALMA learner's, 2 and 3 the plugin's. The density applied to the trained weights is
-    d_t exactly; ``APP-reference`` is what the authors' public code does instead.
+    Steps 1 and 4 are the ALMA learner's, 2 and 3 the plugin's: ``pruning`` holds the paper's score, schedule and
+    scope unless other ones were asked for. The density applied to the trained weights is d_t exactly;
+    ``APP-reference`` is what the authors' public code does instead.
     """
-    return AnytimeStrategy(
-        learner=learner,
-        plugins=[
-            PruningPlugin(
-                score=SCORES.load(pruning.score).target,
-                distribution=DISTRIBUTIONS.load(pruning.scope).target,
-                schedule=Progressive(pruning.tau, learner.megabatches),
-                sample_fraction=pruning.score_fraction,
-                nested=pruning.nested,
-                seed=learner.seed,
-            )
-        ],
-    )
+    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(**pruning.parts(learner))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.training.templates import SupervisedTemplate
@@ -12,9 +12,10 @@ from torch import nn
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import prunable_weights
-from strategies.pruning.plugin import PruningPlugin, sample_size, select
+from strategies.pruning.plugin import PruningPlugin, sample_size
 from strategies.pruning.schedules import Progressive
 from strategies.pruning.scores import Batch, Scores, snip, weights_and_gradients
+from strategies.pruning.structures import select
 from strategies.registry import STRATEGIES
 
 
@@ -33,14 +34,7 @@ class ReferencePruning(PruningPlugin):
     def __init__(
         self, make_model: Callable[[int], nn.Module], schedule: Progressive, sample_fraction: float, seed: int
     ):
-        super().__init__(
-            score=snip,
-            distribution=global_ranking,
-            schedule=schedule,
-            sample_fraction=sample_fraction,
-            nested=True,
-            seed=seed,
-        )
+        super().__init__(score=snip, schedule=schedule, sample_fraction=sample_fraction, seed=seed)
         self.make_model = make_model
         self._first_megabatch: AvalancheDataset | None = None
 
@@ -58,7 +52,7 @@ class ReferencePruning(PruningPlugin):
         kept.warn_of_empty_layers()
         self.use(kept, strategy.model)
 
-    def scoring_batches(self, strategy: SupervisedTemplate) -> Iterator[Batch]:
+    def scoring_batches(self, strategy: SupervisedTemplate) -> Iterable[Batch]:
         """The first samples of the first megabatch, at every megabatch."""
         assert self._first_megabatch is not None
         return self.batches_of(strategy, self._first_megabatch, range(self._sample_size))

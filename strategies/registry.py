@@ -11,6 +11,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+SETTING_TYPES = (bool, int, float, str)
+"""Types that a hyperparameter of an entry's own may have."""
 
 
 class UnknownName(ValueError):
@@ -30,14 +34,25 @@ class Entry:
     """A registered object.
 
     ``version`` is bumped whenever the meaning of the entry changes: it is recorded with every result, and
-    results of two versions never share a leaderboard row. ``traits`` are what the registry's readers need
-    to know beforehand (for a stream: its default number of megabatches; for a strategy: the options it uses).
+    results of two versions never share a leaderboard. ``reference`` is the paper, with the equation if there is one.
+    ``traits`` are what the registry's readers need to know beforehand (for a stream: its default number of
+    megabatches; for a strategy: the options it uses). ``test_config`` holds options of a run that tests the entry.
     """
 
     name: str
     target: Any
     version: int
+    reference: str
+    test_config: Mapping[str, Any]
     traits: Mapping[str, Any]
+
+    @cached_property
+    def settings(self) -> dict[str, bool | int | float | str]:
+        """The entry's own hyperparameters and their defaults: keyword-only parameters of the target with a default."""
+        parameters = inspect.signature(self.target).parameters.values()
+        return {
+            p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, SETTING_TYPES)
+        }
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,16 @@ class Registry:
     group: str
     _entries: dict[str, Entry] = field(default_factory=dict)
 
-    def register(self, name: str, *, version: int = 1, **traits: Any) -> Callable[[T], T]:
-        """Decorator that adds a class or function under ``name``.
+    def register(
+        self,
+        name: str,
+        *,
+        version: int = 1,
+        reference: str = "",
+        test_config: Mapping[str, Any] | None = None,
+        **traits: Any,
+    ) -> Callable[[T], T]:
+        """Decorator that adds a class or function under ``name``; see :class:`Entry` for the rest.
 
         Raises:
             ValueError: the name is taken, or the object has no docstring (``--list`` would show an empty line).
@@ -75,7 +98,7 @@ class Registry:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             if not (getattr(target, "__doc__", None) or "").strip():
                 raise ValueError(f"{self.kind} {name!r} needs a docstring: its first line is what --list shows")
-            self._entries[name] = Entry(name, target, version, traits)
+            self._entries[name] = Entry(name, target, version, reference, test_config or {}, traits)
             return target
 
         return add
@@ -162,4 +185,6 @@ def _distribution(point: EntryPoint) -> str:
 STRATEGIES = Registry("strategy", "STRATEGIES", "strategies", "anytime_bench.strategies")
 SCORES = Registry("score", "SCORES", "strategies.pruning", "anytime_bench.scores")
 DISTRIBUTIONS = Registry("scope", "DISTRIBUTIONS", "strategies.pruning", "anytime_bench.scopes")
+SCHEDULES = Registry("schedule", "SCHEDULES", "strategies.pruning", "anytime_bench.schedules")
+STRUCTURES = Registry("structure", "STRUCTURES", "strategies.pruning", "anytime_bench.structures")
 REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.replays")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol, runtime_checkable
+
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import SupervisedPlugin
@@ -12,11 +14,24 @@ from strategies.evaluation import count_correct
 from strategies.replay import Memory
 
 
+@runtime_checkable
+class PartOfPredictor(Protocol):
+    """A plugin with state that belongs to the weights, such as masks: it is selected and restored with them."""
+
+    def snapshot(self) -> Any:
+        """The state that belongs to the weights as they are now; not changed afterwards."""
+
+    def restore(self, state: Any, /) -> None:
+        """Go back to a snapshot whose weights have just been restored."""
+
+
 class BestValidation(SupervisedPlugin):
     """Keeps the weights of the best validation epoch; that model is tested, and training goes on from it.
 
     The validation part of a megabatch is the attribute ``valid_dataset`` of its experience; ``memory`` says
-    which earlier parts are used beside it. Of equally good epochs the first wins.
+    which earlier parts are used beside it. Of equally good epochs the first wins. A plugin with a false ``ready`` says
+    that the weights are no predictor yet (denser than they should be, for instance): such an epoch is selected only
+    if the megabatch has no other.
 
     Attributes:
         epoch: the selected epoch of the current megabatch, from 0.
@@ -35,6 +50,8 @@ class BestValidation(SupervisedPlugin):
         self.evaluated_samples = 0
         self._validation: AvalancheDataset | None = None
         self._best: dict[str, Tensor] | None = None
+        self._best_is_ready = False
+        self._snapshots: list[tuple[PartOfPredictor, Any]] = []
 
     def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Take in the validation part of the new megabatch and forget the old megabatch's best."""
@@ -49,13 +66,19 @@ class BestValidation(SupervisedPlugin):
         correct = count_correct(strategy, self._validation)
         self.evaluated_samples += self.samples
         self.epochs_correct.append(correct)
-        if self._best is None or correct > self.correct:
+        ready = all(getattr(plugin, "ready", True) for plugin in strategy.plugins)
+        if self._best is None or (ready, correct) > (self._best_is_ready, self.correct):
             self.correct = correct
             self.epoch = len(self.epochs_correct) - 1
+            self._best_is_ready = ready
+            self._snapshots = [(p, p.snapshot()) for p in strategy.plugins if isinstance(p, PartOfPredictor)]
             self._best = {name: value.clone() for name, value in strategy.model.state_dict().items()}
 
     def after_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Hand over the best epoch's weights."""
         if self._best is not None:
             strategy.model.load_state_dict(self._best)
+        for plugin, state in self._snapshots:
+            plugin.restore(state)
         self._best = None
+        self._snapshots = []

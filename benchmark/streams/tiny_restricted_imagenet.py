@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from benchmark.errors import DataNotFound
 from benchmark.progress import say
@@ -29,7 +30,7 @@ ungulate n02395406 n02423022
 """)
 
 FOLDER = "tiny-imagenet-200"
-SIZES = {"classes": 14, "train_per_class": 1000, "test_per_class": 100}
+SIZES: dict[str, Any] = {"classes": 14, "train_per_class": 1000, "test_per_class": 100}
 
 
 @STREAMS.register("tiny_restricted_imagenet", megabatches=(10,), **SIZES)

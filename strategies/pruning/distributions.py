@@ -7,7 +7,9 @@ nested masks, those that are still there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Protocol
 
 import torch
@@ -42,11 +44,11 @@ def global_ranking(scores: Mapping[str, Tensor], density: float, capacity: Count
 
 @DISTRIBUTIONS.register("local")
 def uniform(scores: Mapping[str, Tensor], density: float, capacity: Counts, /) -> Counts:
-    """Every layer keeps the same fraction, up to rounding."""
+    """Uniform: every layer keeps the same fraction, up to rounding."""
     return apportion({name: float(score.numel()) for name, score in scores.items()}, density, capacity, scores)
 
 
-@DISTRIBUTIONS.register("erk")
+@DISTRIBUTIONS.register("erk", reference="Evci et al. 2020, arXiv 1911.11134, section 3 (1)")
 def erdos_renyi_kernel(scores: Mapping[str, Tensor], density: float, capacity: Counts, /) -> Counts:
     """Erdos-Renyi-Kernel: a layer's density follows (in + out + kh + kw) / (in * out * kh * kw).
 
@@ -54,6 +56,40 @@ def erdos_renyi_kernel(scores: Mapping[str, Tensor], density: float, capacity: C
     section 3 (1)); without that, 0.2965 is reached where 0.366 was asked.
     """
     return apportion({name: float(sum(score.shape)) for name, score in scores.items()}, density, capacity, scores)
+
+
+@DISTRIBUTIONS.register("custom", options=("layer_density",))
+@dataclass(frozen=True)
+class PerLayer:
+    """Densities in proportion to what is given for each layer (--layer-density), 1 for the others.
+
+    The numbers are relative: they are scaled so that the whole network has the density that the schedule asks for,
+    and what a full layer cannot take goes to the others. Keys are layer names or patterns of them
+    (``blocks.8.*``); of several that match, the last one counts.
+    """
+
+    layer_density: Mapping[str, float]
+
+    def __call__(self, scores: Mapping[str, Tensor], density: float, capacity: Counts, /) -> Counts:
+        """Kept weights per layer."""
+        shares = {name: score.numel() * self.relative(name) for name, score in scores.items()}
+        return apportion(shares, density, capacity, scores)
+
+    def relative(self, weight: str) -> float:
+        """What is given for the layer of this weight."""
+        matching = [value for pattern, value in self.layer_density.items() if matches(pattern, weight)]
+        return matching[-1] if matching else 1.0
+
+
+def matches(pattern: str, weight: str) -> bool:
+    """Whether ``pattern`` names the layer that ``weight`` (``blocks.0.conv1.weight``) belongs to."""
+    return fnmatchcase(weight.removesuffix(".weight"), pattern)
+
+
+def unmatched(patterns: Iterable[str], weights: Iterable[str]) -> list[str]:
+    """Patterns that name none of the layers of ``weights``."""
+    names = list(weights)
+    return [pattern for pattern in patterns if not any(matches(pattern, name) for name in names)]
 
 
 def apportion(shares: Mapping[str, float], density: float, capacity: Counts, scores: Mapping[str, Tensor]) -> Counts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from strategies.evaluation import eval_batches
-from strategies.pruning.distributions import Distribution
-from strategies.pruning.masks import Masks, keep_largest, prunable_weights
+from strategies.pruning.distributions import Distribution, global_ranking
+from strategies.pruning.masks import Masks, prunable_weights
+from strategies.pruning.rounds import choose, zero_pruned_
 from strategies.pruning.schedules import Schedule
-from strategies.pruning.scores import Batch, Score
+from strategies.pruning.scores import Batch, Score, Scoring
+from strategies.pruning.structures import Structure, Unstructured
 from strategies.seeds import numpy_generator
 
 SCORING_BATCH = 128
@@ -29,33 +31,39 @@ class PruningPlugin(SupervisedPlugin):
 
     The plugin reads the density from ``schedule``, draws samples from the data that the strategy is about
     to train on (after replay), as many as ``sample_fraction`` of one megabatch, scores the weights on them and
-    keeps exactly round(density * n). With ``nested`` a pruned weight never comes back. Without it, every pruned
-    weight is first given back the value it had when it was pruned, and all weights are ranked anew.
+    keeps exactly round(density * n), or what ``structure`` makes of it. With ``nested`` a pruned weight never comes
+    back. Without it, every pruned weight is first given back the value it had when it was pruned, and all weights
+    are ranked anew.
 
     Attributes:
         masks: what is kept now; None before the first pruning.
-        scored_samples: how many samples have been run forward and backward for scoring, over the whole run.
+        scored_samples: how many samples have been run forward and backward for scoring, over the whole run; a score
+            that costs more than that counts a sample several times.
     """
 
     def __init__(
         self,
         *,
         score: Score,
-        distribution: Distribution,
         schedule: Schedule,
+        scoring: Scoring | None = None,
+        distribution: Distribution = global_ranking,
+        structure: Structure | None = None,
         sample_fraction: float = 0.2,
         nested: bool = True,
         seed: int = 0,
     ):
         super().__init__()
         self.score = score
-        self.distribution = distribution
         self.schedule = schedule
+        self.scoring = scoring or Scoring()
+        self.distribution = distribution
+        self.structure = structure or Unstructured()
         self.sample_fraction = sample_fraction
         self.nested = nested
         self.seed = seed
         self.masks: Masks | None = None
-        self.scored_samples = 0
+        self.scored_samples = 0.0
         self._values_when_pruned: dict[str, Tensor] = {}
         self._held_at_zero: list[tuple[Tensor, Tensor]] | None = None
         self._upheld = False
@@ -86,63 +94,108 @@ class PruningPlugin(SupervisedPlugin):
             self.after_update(strategy)
         self._upheld = False
 
-    def prune(self, strategy: SupervisedTemplate, density: float) -> None:
-        """Bring the network to ``density``, the kept fraction of all prunable weights."""
-        weights = prunable_weights(strategy.model)
-        if self.masks is not None and not self.nested:
-            self._give_back(weights)
-        scores = self.score(strategy.model, self.scoring_batches(strategy))
-        chosen = select(scores, density, self.distribution, within=self.masks if self.nested else None)
-        if not self.nested:
-            self._values_when_pruned = {name: w.detach().clone() for name, w in weights.items()}
-        self.use(chosen, strategy.model)
+    def snapshot(self) -> Masks | None:
+        """The masks that belong to the weights as they are now; see :class:`strategies.selection.BestValidation`."""
+        return self.masks
 
-    def use(self, masks: Masks, model: nn.Module) -> None:
-        """Make ``masks`` the current ones and apply them to ``model``."""
-        masks.apply_(model)
+    def restore(self, masks: Masks | None) -> None:
+        """Go back to masks whose weights have just been restored."""
         self.masks = masks
         self._held_at_zero = None
 
-    def scoring_batches(self, strategy: SupervisedTemplate) -> Iterator[Batch]:
+    def prune(self, strategy: SupervisedTemplate, density: float) -> None:
+        """Bring the network to ``density``, the kept fraction of all prunable weights."""
+        if self.masks is not None and not self.nested:
+            self._give_back(strategy.model)
+        chosen = self.choose(strategy, density, within=self.masks if self.nested else None)
+        if not self.nested:
+            held = (*chosen, *self.structure.silenced(strategy.model, chosen))
+            self._values_when_pruned = {name: strategy.model.get_parameter(name).detach().clone() for name in held}
+        self.use(chosen, strategy.model)
+
+    def choose(self, strategy: SupervisedTemplate, density: float, within: Masks | None = None) -> Masks:
+        """Masks of ``density`` by the plugin's score; nothing is pruned yet."""
+        return choose(
+            strategy.model,
+            self.scoring_batches(strategy),
+            density,
+            score=self.score,
+            scoring=self.scoring,
+            distribution=self.distribution,
+            structure=self.structure,
+            within=within,
+        )
+
+    def use(self, masks: Masks, model: nn.Module) -> None:
+        """Make ``masks`` the current ones and apply them to ``model``."""
+        zero_pruned_(model, masks, self.structure)
+        self.masks = masks
+        self._held_at_zero = None
+
+    def scoring_batches(self, strategy: SupervisedTemplate) -> Iterable[Batch]:
         """A seeded sample, without augmentation, of the data that the strategy is about to train on."""
         dataset = strategy.adapted_dataset
         size = min(len(dataset), sample_size(strategy.experience, self.sample_fraction))
+        size = min(size, self.scoring.samples or size)
         rng = numpy_generator(self.seed, "scoring sample", strategy.clock.train_exp_counter)
+        if self.scoring.balanced:
+            return self.batches_of(strategy, dataset, balanced_draw(np.asarray(list(dataset.targets)), size, rng))
         return self.batches_of(strategy, dataset, rng.choice(len(dataset), size, replace=False).tolist())
 
     def batches_of(
         self, strategy: SupervisedTemplate, dataset: AvalancheDataset, positions: Sequence[int]
-    ) -> Iterator[Batch]:
+    ) -> Iterable[Batch]:
         """The samples at ``positions`` of ``dataset``, without augmentation, on the strategy's device.
 
-        The batches are made, and counted as scored, only when a score reads them: magnitude reads none.
+        The batches are made, and counted as scored, only when a score reads them, and every time: magnitude reads
+        none, a score in rounds all of them in each round.
         """
-        for part in np.array_split(np.asarray(positions), -(-len(positions) // SCORING_BATCH)):
-            for x, y, *task in eval_batches(strategy, dataset.subset(part.tolist()).eval(), len(part)):
-                # Avalanche's multi-task models take the task labels beside the input.
-                inputs = (x, task[0]) if task and isinstance(strategy.model, MultiTaskModule) else (x,)
-                self.scored_samples += len(y)
-                yield tuple(i.to(strategy.device) for i in inputs), y.to(strategy.device)
+        return _Batches(self, strategy, dataset, positions)
 
     @torch.no_grad()
-    def _give_back(self, weights: Mapping[str, nn.Parameter]) -> None:
+    def _give_back(self, model: nn.Module) -> None:
         assert self.masks is not None
-        for name, weight in weights.items():
+        pruned = {name: ~mask for name, mask in self.masks.items()} | self.structure.silenced(model, self.masks)
+        parameters = dict(model.named_parameters())
+        for name, where in pruned.items():
             value = self._values_when_pruned.get(name)
-            if value is not None and value.shape == weight.shape:
-                weight.copy_(torch.where(self.masks[name], weight, value))
+            if value is not None and value.shape == parameters[name].shape:
+                parameters[name].copy_(torch.where(where, value, parameters[name]))
 
     def _tensors_to_hold(self, strategy: SupervisedTemplate) -> list[tuple[Tensor, Tensor]]:
         """Weights, and optimiser state of a weight's shape, each with the mask of what is pruned."""
         assert self.masks is not None
         held: list[tuple[Tensor, Tensor]] = []
-        for name, weight in prunable_weights(strategy.model).items():
+        parameters = dict(strategy.model.named_parameters())
+        weights = {name: ~mask for name, mask in self.masks.items()}
+        for name, pruned in (weights | self.structure.silenced(strategy.model, self.masks)).items():
+            weight = parameters[name]
             # Avalanche's streaming LDA has no optimiser.
             state = {} if strategy.optimizer is None else strategy.optimizer.state.get(weight, {})
             own = [t for t in (weight.data, *state.values()) if torch.is_tensor(t) and t.shape == weight.shape]
-            pruned = ~self.masks[name]
             held += [(tensor, pruned) for tensor in own]
         return held
+
+
+class _Batches:
+    """Batches that are made anew, and counted as scored, whenever they are iterated."""
+
+    def __init__(
+        self, plugin: PruningPlugin, strategy: SupervisedTemplate, dataset: AvalancheDataset, positions: Sequence[int]
+    ):
+        self.plugin = plugin
+        self.strategy = strategy
+        self.dataset = dataset
+        self.positions = np.asarray(positions)
+
+    def __iter__(self) -> Iterator[Batch]:
+        strategy = self.strategy
+        for part in np.array_split(self.positions, -(-len(self.positions) // SCORING_BATCH)):
+            for x, y, *task in eval_batches(strategy, self.dataset.subset(part.tolist()).eval(), len(part)):
+                # Avalanche's multi-task models take the task labels beside the input.
+                inputs = (x, task[0]) if task and isinstance(strategy.model, MultiTaskModule) else (x,)
+                self.plugin.scored_samples += len(y) * self.plugin.scoring.passes
+                yield tuple(i.to(strategy.device) for i in inputs), y.to(strategy.device)
 
 
 def sample_size(experience: DatasetExperience, fraction: float) -> int:
@@ -150,18 +203,12 @@ def sample_size(experience: DatasetExperience, fraction: float) -> int:
     return max(1, round(fraction * len(experience.dataset) / getattr(experience, "megabatches", 1)))
 
 
-def select(
-    scores: Mapping[str, Tensor], density: float, distribution: Distribution, within: Masks | None = None
-) -> Masks:
-    """Masks that keep exactly round(density * n) of the n scored weights, chosen by ``distribution``.
-
-    With ``within``, only weights kept there are candidates (nested masks); where fewer are left than asked for,
-    all of them stay.
-    """
-    capacity = {name: score.numel() for name, score in scores.items()}
-    if within is not None:
-        # No candidate may score as low as those that are excluded.
-        lowest = {name: torch.finfo(score.dtype).min for name, score in scores.items()}
-        scores = {n: s.clamp(min=lowest[n]).masked_fill(~within[n], -torch.inf) for n, s in scores.items()}
-        capacity = {name: int(within[name].sum()) for name in scores}
-    return keep_largest(scores, distribution(scores, density, capacity))
+def balanced_draw(targets: np.ndarray, size: int, rng: np.random.Generator) -> list[int]:
+    """``size`` positions out of ``targets``, every class as often as the others, as long as it has samples left."""
+    order = rng.permutation(len(targets))
+    # The first sample of each class in this order, then the second of each, and so on.
+    rank = np.zeros(len(targets), dtype=int)
+    for label in np.unique(targets):
+        own = order[targets[order] == label]
+        rank[own] = np.arange(len(own))
+    return order[np.argsort(rank[order], kind="stable")][:size].tolist()

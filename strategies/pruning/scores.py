@@ -12,6 +12,7 @@ import copy
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -31,9 +32,29 @@ class Score(Protocol):
     def __call__(self, model: nn.Module, batches: Iterable[Batch], /) -> Scores: ...
 
 
-@SCORES.register("magnitude")
+@dataclass(frozen=True)
+class Scoring:
+    """How a score is used: the traits of its registration that say more than the function itself.
+
+    Attributes:
+        rounds: the weights are pruned in this many rounds, scored anew in each; the density falls exponentially.
+        revives: between rounds all weights compete again. The score is then called with ``masks``, those of the round
+            before, and the dense model.
+        samples: how many samples the score reads at most; None: as many as the strategy's scoring sample has.
+        balanced: the sample holds every class equally often, as far as it can.
+        passes: cost of scoring a sample once, in forward and backward passes of ordinary training.
+    """
+
+    rounds: int = 1
+    revives: bool = False
+    samples: int | None = None
+    balanced: bool = False
+    passes: float = 1.0
+
+
+@SCORES.register("magnitude", reference="Han et al. 2015, arXiv 1506.02626")
 def magnitude(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
-    """abs(w): the largest weights stay (Han et al. 2015). Reads no data."""
+    """abs(w): the largest weights stay. Reads no data."""
     return {name: weight.detach().abs() for name, weight in prunable_weights(model).items()}
 
 
@@ -50,9 +71,9 @@ def random(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
     return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}
 
 
-@SCORES.register("snip")
+@SCORES.register("snip", reference="Lee et al. 2019, arXiv 1810.02340, equation 6")
 def snip(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
-    """abs(w * sum_b g_b): connection sensitivity (Lee et al. 2019, equation 6; SNIP).
+    """abs(w * sum_b g_b): connection sensitivity (SNIP).
 
     The signed gradients of all batches are summed before the absolute value, so that one batch of 2n samples
     equals two of n. The gradient is taken with respect to the weights of the network as it stands: a pruned
@@ -61,9 +82,9 @@ def snip(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
     return {name: (weight * grad).abs() for name, (weight, grad) in weights_and_gradients(model, batches).items()}
 
 
-@SCORES.register("taylor")
+@SCORES.register("taylor", reference="Molchanov et al. 2019, arXiv 1906.10771, equation 8")
 def taylor_fo(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
-    """(w * sum_b g_b) ** 2: first-order Taylor expansion of the loss change (Molchanov et al. 2019, equation 8).
+    """(w * sum_b g_b) ** 2: first-order Taylor expansion of the loss change.
 
     For single weights this is SNIP squared, so a global ranking by it keeps the same weights as SNIP.
     """

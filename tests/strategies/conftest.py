@@ -9,7 +9,7 @@ from hypothesis import settings
 from torch import nn
 
 from benchmark.streams.alma import alma_scenario
-from strategies.anytime import Learner
+from strategies.anytime import Learner, Pruning
 from strategies.pruning.masks import prunable_weights
 
 settings.register_profile("laws", deadline=None, derandomize=True, max_examples=60)
@@ -85,6 +85,12 @@ def make_learner(make_net):
         return Learner(**{**recipe, "weight_decay": 1e-2, "val_fraction": 0.2, **options})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def distribution():
+    """Function: name of a scope -> the distribution; relative densities for the one that takes them."""
+    return lambda name: Pruning(scope=name, layer_density={"0": 0.3, "[1-9]*": 2.0}).distribution()
 
 
 @pytest.fixture(scope="session")

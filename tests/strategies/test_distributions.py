@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.registry import MODELS
-from strategies.pruning.distributions import apportion, erdos_renyi_kernel, global_ranking, uniform
+from strategies.pruning.distributions import (
+    PerLayer,
+    apportion,
+    erdos_renyi_kernel,
+    global_ranking,
+    matches,
+    uniform,
+    unmatched,
+)
 from strategies.pruning.masks import kept_count, prunable_weights
 from strategies.registry import DISTRIBUTIONS
 
@@ -64,7 +73,9 @@ def test_apportion_rounds_by_largest_remainder_to_the_exact_sum(sizes_and_capaci
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS.names())
 @given(layers, densities, st.sampled_from(["random", "zero", "nan", "one layer"]))
-def test_every_distribution_keeps_the_exact_total_within_capacity(name, sizes_and_capacities, density, kind):
+def test_every_distribution_keeps_the_exact_total_within_capacity(
+    distribution, name, sizes_and_capacities, density, kind
+):
     scores = layer_scores([size for size, _ in sizes_and_capacities])
     capacity = {str(i): room for i, (_, room) in enumerate(sizes_and_capacities)}
     if kind == "one layer":
@@ -73,7 +84,7 @@ def test_every_distribution_keeps_the_exact_total_within_capacity(name, sizes_an
         scores = {layer: torch.full_like(score, 0 if kind == "zero" else math.nan) for layer, score in scores.items()}
     for layer, score in scores.items():
         score[capacity[layer] :] = -torch.inf
-    counts = DISTRIBUTIONS.load(name).target(scores, density, capacity)
+    counts = distribution(name)(scores, density, capacity)
     size = sum(score.numel() for score in scores.values())
     assert sum(counts.values()) == min(kept_count(density, size), sum(capacity.values()))
     assert all(0 <= counts[layer] <= capacity[layer] for layer in scores)
@@ -127,6 +138,32 @@ def test_erk_densities_follow_the_sum_of_dimensions_over_their_product(resnet_sc
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS.names())
-def test_an_impossible_density_is_refused(name):
+def test_an_impossible_density_is_refused(name, distribution):
     with pytest.raises(ValueError, match="density is the kept fraction"):
-        DISTRIBUTIONS.load(name).target({"a": torch.ones(4)}, 1.5, {"a": 4})
+        distribution(name)({"a": torch.ones(4)}, 1.5, {"a": 4})
+
+
+def test_custom_densities_are_relative_and_add_up(resnet_scores):
+    """Half of the density for one stage, and the stem left as full as it can be."""
+    custom = PerLayer({"blocks.[6-8].*": 0.5, "conv1": 1e9})
+    sizes = {name: score.numel() for name, score in resnet_scores.items()}
+    counts = custom(resnet_scores, 0.3, sizes)
+    assert sum(counts.values()) == kept_count(0.3, sum(sizes.values()))
+    assert counts["conv1.weight"] == sizes["conv1.weight"]
+    densities = {name: counts[name] / sizes[name] for name in sizes if name != "conv1.weight"}
+    halved = [d for name, d in densities.items() if re.match(r"blocks\.[6-8]\.", name)]
+    whole = [d for name, d in densities.items() if not re.match(r"blocks\.[6-8]\.", name)]
+    assert halved == pytest.approx([halved[0]] * len(halved), abs=2e-3)
+    assert whole == pytest.approx([2 * halved[0]] * len(whole), abs=4e-3)
+
+
+def test_of_several_patterns_the_last_one_counts():
+    custom = PerLayer({"*": 0.1, "blocks.0.*": 0.2, "blocks.0.conv1": 0.3})
+    names = ("conv1.weight", "blocks.0.conv2.weight", "blocks.0.conv1.weight")
+    assert [custom.relative(name) for name in names] == [0.1, 0.2, 0.3]
+    assert PerLayer({"other": 0.1}).relative("conv1.weight") == 1.0
+
+
+def test_patterns_that_name_no_layer_are_found(resnet_scores):
+    assert unmatched(["conv1", "blocks.*", "layer9", "conv1.weight"], resnet_scores) == ["layer9", "conv1.weight"]
+    assert matches("conv1", "conv1.weight") and not matches("conv1", "blocks.0.conv1.weight")

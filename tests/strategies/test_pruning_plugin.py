@@ -22,9 +22,10 @@ from strategies.app_reference import ReferencePruning
 from strategies.pruning import plugin as plugin_module
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import EmptyLayerWarning, Masks, kept_count, prunable_weights
-from strategies.pruning.plugin import PruningPlugin, select
+from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive, density_of
 from strategies.pruning.scores import snip, weights_and_gradients
+from strategies.pruning.structures import select
 from strategies.registry import DISTRIBUTIONS, SCORES, STRATEGIES
 
 CRITERION = nn.CrossEntropyLoss()
@@ -111,7 +112,7 @@ def native(make_net):
 @pytest.mark.parametrize("scope", DISTRIBUTIONS.names())
 @pytest.mark.parametrize("value", [0.0, 1.0, math.nan, math.inf, None], ids=str)
 @pytest.mark.parametrize("density", [0.9, density_of(4.5), 0.1])
-def test_ties_zeros_and_nan_keep_the_exact_count(make_net, scope, value, density):
+def test_ties_zeros_and_nan_keep_the_exact_count(make_net, scope, value, density, distribution):
     scores = {name: torch.full_like(w, value or 0).detach() for name, w in prunable_weights(make_net()).items()}
     if value is None:
         scores = {
@@ -119,9 +120,9 @@ def test_ties_zeros_and_nan_keep_the_exact_count(make_net, scope, value, density
         }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EmptyLayerWarning)
-        masks = select(scores, density, DISTRIBUTIONS.load(scope).target)
+        masks = select(scores, density, distribution(scope))
         assert masks.nonzeros == round(density * SIZE)
-        fewer = select(scores, density / 2, DISTRIBUTIONS.load(scope).target, within=masks)
+        fewer = select(scores, density / 2, distribution(scope), within=masks)
     assert fewer.nonzeros == round(density / 2 * SIZE)
     assert fewer <= masks
 
@@ -133,13 +134,13 @@ def twelve(values):
 @pytest.mark.parametrize("lowest", [math.nan, -math.inf], ids=str)
 @pytest.mark.parametrize("scope", DISTRIBUTIONS.names())
 @given(twelve(st.sampled_from([0.0, 1.0, -1.0, math.inf, None])), twelve(st.booleans()), st.floats(0, 1))
-def test_no_score_revives_a_weight_outside_the_mask(scope, lowest, values, kept, density):
+def test_no_score_revives_a_weight_outside_the_mask(distribution, scope, lowest, values, kept, density):
     values = [lowest if value is None else value for value in values]
     scores = {"a": torch.tensor(values[:8]).reshape(2, 4), "b": torch.tensor(values[8:])}
     within = Masks({"a": torch.tensor(kept[:8]).reshape(2, 4), "b": torch.tensor(kept[8:])})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EmptyLayerWarning)
-        chosen = select(scores, density, DISTRIBUTIONS.load(scope).target, within)
+        chosen = select(scores, density, distribution(scope), within)
     assert chosen <= within
     assert chosen.nonzeros == min(kept_count(density, 12), sum(kept))
 
@@ -239,14 +240,12 @@ def test_without_nesting_weights_come_back_with_the_value_they_had(make_learner,
         assert t == 0 or (is_kept & ~was_kept).any()
 
 
-def test_without_nesting_the_global_order_decides_anew(native, train, stream):
+def test_without_nesting_the_global_order_decides_anew(native, train, stream, distribution):
     def forward_then_backward(model, batches):
         sign = -1 if pruning.masks else 1
         return {n: sign * torch.arange(w.numel()).reshape(w.shape).float() for n, w in prunable_weights(model).items()}
 
-    pruning = make_pruning(
-        forward_then_backward, schedule=lambda _: 0.5, distribution=DISTRIBUTIONS.load("local").target
-    )
+    pruning = make_pruning(forward_then_backward, schedule=lambda _: 0.5, distribution=distribution("local"))
     pruning.nested = False
     diary = Diary(at_start=lambda _: pruning.masks)
     train(native("Naive", [pruning, diary]), stream)
@@ -428,7 +427,7 @@ def test_the_reference_may_choose_weights_that_are_masked_already(reference):
     assert densities[-1] < nested[-1] * 0.8
 
 
-def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, stream, monkeypatch):
+def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, stream, monkeypatch, distribution):
     """Each mask keeps another half of the layer: neither empties it, both together do."""
     calls = []
 
@@ -439,7 +438,7 @@ def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, str
 
     monkeypatch.setattr(app_reference, "snip", halves)
     monkeypatch.setattr(ReferencePruning, "_scores_of_fresh_weights", lambda _, model, *__: halves(model, []))
-    monkeypatch.setattr(app_reference, "global_ranking", DISTRIBUTIONS.load("local").target)
+    monkeypatch.setattr(app_reference, "global_ranking", distribution("local"))
     pruning = ReferencePruning(make_net, Progressive(4.5, 3), 0.2, seed=0)
     pruning.schedule = lambda t: 0.5 if t < 2 else None
     with pytest.warns(EmptyLayerWarning):

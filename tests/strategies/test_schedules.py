@@ -54,7 +54,7 @@ def test_a_target_above_one_step_holds_from_the_start(tau, megabatches):
 
 @given(taus, lengths)
 def test_one_shot_prunes_once_to_where_the_progressive_schedule_ends(tau, megabatches):
-    schedule = OneShot(density_of(tau))
+    schedule = OneShot(tau)
     assert schedule(0) == pytest.approx(Progressive(tau, megabatches)(megabatches - 1))
     assert [schedule(t) for t in range(1, 9)] == [None] * 8
 
