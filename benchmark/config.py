@@ -9,13 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from benchmark.errors import UsageError
 from benchmark.registry import MODELS, STREAMS
 from strategies.pruning.schedules import density_of, tau_of
-from strategies.registry import DISTRIBUTIONS, REPLAYS, SCORES, STRATEGIES, UnknownName
+from strategies.registry import (
+    DISTRIBUTIONS,
+    REPLAYS,
+    SCHEDULES,
+    SCORES,
+    STRATEGIES,
+    Entry,
+    UnknownName,
+    n_and_m,
+    structure_named,
+)
 
 PROTOCOL_VERSION = 1
 """Bumped when the protocol itself changes meaning: results of two versions never share a leaderboard."""
@@ -40,7 +50,9 @@ class RunConfig(BaseModel):
         "Stream", "real images, procedural stand-ins, or stand-ins only where images have no public download", "auto"
     )
     resolution: int = option("Stream", "height and width of the images in pixels", ge=4, le=1024)
-    megabatches: int = option("Stream", "B: how many megabatches the training images arrive in", ge=1)
+    megabatches: int = option(
+        "Stream", "B: how many megabatches the images arrive in; 'unknown' does not tell the learner", ge=1
+    )
     shots: int | None = option("Stream", "training images of each class; all of them if not given", None, ge=1)
     test_shots: int | None = option("Stream", "test images of each class; all of them if not given", None, ge=1)
     replay: str = option("Stream", "what is trained on at megabatch t: full, none, last or buffer", "full")
@@ -51,11 +63,22 @@ class RunConfig(BaseModel):
     skip_corrupt: bool = option("Stream", "leave out unreadable images, and say how many", False)
 
     strategy: str = option("Strategy", "how the learner learns")
-    score: str = option("Strategy", "what ranks the weights", "snip")
+    score: str = option("Strategy", "what ranks the weights; some strategies have another default", "snip")
+    schedule: str = option("Strategy", "density of each megabatch; none prunes nothing", "exponent")
     tau: float = option("Strategy", "final density as 0.8 ** tau", 4.5, gt=0, le=1000)
-    scope: str = option("Strategy", "where weights compete: global, local or erk", "global")
+    scope: str = option("Strategy", "where weights compete: global, local, erk or custom", "global")
+    layer_density: dict[str, float] = option(
+        "Strategy", "relative density of a layer (a pattern), for the scope custom; repeatable", {}
+    )
+    structure: str = option(
+        "Strategy", "what is pruned together: unstructured, N:M (as 2:4) or filters", "unstructured"
+    )
     nested: bool = option("Strategy", "a pruned weight stays pruned", True)
     score_fraction: float = option("Strategy", "images a scoring reads, as part of one megabatch", 0.2, gt=0, le=1)
+    known_length: bool = option("Strategy", "tell the learner how many megabatches there will be", True)
+    settings: dict[str, bool | int | float | str] = option(
+        "Strategy", "a hyperparameter of the strategy's own; its page in docs/ lists them", {}
+    )
 
     model: str = option("Training", "network architecture")
     epochs: int = option("Training", "epochs per megabatch", ge=1)
@@ -71,18 +94,33 @@ class RunConfig(BaseModel):
     seed: int = option("Training", "of split, initialisation, batches and scoring", 0, ge=0, lt=2**32)
     device: str = option("Training", "auto, cpu or cuda; not part of the protocol", "auto")
 
-    @field_validator("stream", "strategy", "score", "scope", "model", "replay")
+    @field_validator("stream", "strategy", "score", "schedule", "scope", "model", "replay")
     @classmethod
     def _known(cls, name: str, info: Any) -> str:
         registries = {
             "stream": STREAMS,
             "strategy": STRATEGIES,
             "score": SCORES,
+            "schedule": SCHEDULES,
             "scope": DISTRIBUTIONS,
             "model": MODELS,
             "replay": REPLAYS,
         }
         return registries[info.field_name].check(name)
+
+    @field_validator("structure")
+    @classmethod
+    def _structure_form(cls, structure: str) -> str:
+        structure_named(structure)
+        return structure
+
+    @field_validator("layer_density")
+    @classmethod
+    def _positive_densities(cls, densities: dict[str, float]) -> dict[str, float]:
+        for layer, value in densities.items():
+            if not 0 < value < float("inf"):
+                raise ValueError(f"a relative density is a positive number; {layer} has {value}")
+        return densities
 
     @field_validator("device")
     @classmethod
@@ -102,16 +140,41 @@ class RunConfig(BaseModel):
         """Final density, 0.8 ** tau."""
         return density_of(self.tau)
 
+    @model_validator(mode="after")
+    def _layers_belong_to_custom(self) -> RunConfig:
+        if (self.scope == "custom") != bool(self.layer_density):
+            raise ValueError("--scope custom and --layer-density LAYER=X go together: give both or neither")
+        return self
+
+    def options(self) -> list[str]:
+        """The fields that the strategy reads, of those that not all do."""
+        entry = STRATEGIES.load(self.strategy)
+        names = list(entry.traits["options"])
+        if "schedule" in names and self.schedule == "none":
+            # Nothing is pruned, so nothing about pruning is read.
+            names = [name for name in names if name == "schedule" or name not in PRUNING]
+        if "structure" in names and n_and_m(self.structure):
+            names = [name for name in names if name != "scope"]
+        if "scope" in names and self.scope == "custom":
+            names.append("layer_density")
+        return names
+
     def variant(self) -> dict[str, Any]:
         """The options that tell this strategy from others on the same board: those it uses, and their versions."""
+        options = {name: getattr(self, name) for name in self.options()}
+        versions = {"strategy_version": STRATEGIES.load(self.strategy).version}
+        for name, registry in VERSIONED.items():
+            if name in options:
+                versions[f"{name}_version"] = registry.load(options[name]).version
+        if "structure" in options:
+            versions["structure_version"] = structure_named(self.structure).version
+        return {"strategy": self.strategy, **options, **self.settings, **versions}
+
+    def plain(self) -> RunConfig:
+        """The same run with the strategy's own defaults in place of whatever was asked for about it."""
+        fields = {name: self.__class__.model_fields[name].default for name in PRUNING}
         entry = STRATEGIES.load(self.strategy)
-        options = {name: getattr(self, name) for name in entry.traits["options"]}
-        versions = {"strategy_version": entry.version}
-        if "score" in options:
-            versions["score_version"] = SCORES.load(self.score).version
-        if "scope" in options:
-            versions["scope_version"] = DISTRIBUTIONS.load(self.scope).version
-        return {"strategy": self.strategy, **options, **versions}
+        return self.model_copy(update={**fields, **entry.traits.get("defaults", {}), "settings": entry.settings})
 
     def protocol(self) -> dict[str, Any]:
         """What two runs must have in common to be compared, but for the data themselves.
@@ -129,7 +192,22 @@ class RunConfig(BaseModel):
         return fields
 
 
-_NOT_PROTOCOL = {"strategy", "score", "tau", "scope", "nested", "score_fraction", "seed", "device", "skip_corrupt"}
+PRUNING = (
+    "score",
+    "schedule",
+    "tau",
+    "scope",
+    "layer_density",
+    "structure",
+    "nested",
+    "score_fraction",
+    "known_length",
+)
+"""Fields that pruning strategies may read."""
+
+VERSIONED = {"score": SCORES, "schedule": SCHEDULES, "scope": DISTRIBUTIONS}
+
+_NOT_PROTOCOL = {"strategy", *PRUNING, "settings", "seed", "device", "skip_corrupt"}
 PROTOCOL_FIELDS = [name for name in RunConfig.model_fields if name not in _NOT_PROTOCOL]
 
 
@@ -138,8 +216,11 @@ def fingerprint(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(dict(fields), sort_keys=True).encode()).hexdigest()[:12]
 
 
-SINGLE = frozenset({"data", "milestones", "device"})
-"""Options that have one value for all runs of a grid; ``milestones`` is itself a list."""
+SINGLE = frozenset({"data", "milestones", "device", "layer_density"})
+"""Options that have one value for all runs of a grid; ``milestones`` and ``layer_density`` are themselves several."""
+
+UNKNOWN = "unknown"
+"""Number of megabatches that a learner is not told; the stream has its default number of them."""
 
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {"model": "resnet20s", "epochs": 8, "batch_size": 32, "lr": 0.03, "shots": 108, "test_shots": 100},
@@ -165,18 +246,16 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         UsageError: an unknown key or name, a value out of range, or options that exclude each other.
     """
     options = {name.replace("-", "_"): value for name, value in given.items()}
-    if "density" in options:
-        if "tau" in options:
-            raise UsageError("--tau and --density say the same thing: give one of them")
-        try:
-            # Density 1 is tau 0; the smallest positive tau keeps every weight all the same.
-            options["tau"] = max(tau_of(float(options.pop("density"))), 1e-12)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"--density: {error}") from error
+    if options.get("megabatches") == UNKNOWN:
+        del options["megabatches"]
+        options.setdefault("known_length", False)
     try:
         traits = STREAMS.load(str(options.get("stream"))).traits
+        entry = STRATEGIES.load(str(options.get("strategy")))
     except UnknownName as error:
         raise UsageError(str(error)) from error
+    options["settings"] = settings_for(entry, options.get("settings") or {})
+    options |= _tau(options)
     defaults = {
         "resolution": traits.get("resolution", 32),
         "megabatches": traits["megabatches"][0],
@@ -185,6 +264,7 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         **PROFILES[profile],
         **({"model": traits["model"]} if "model" in traits else {}),
         **traits.get(profile, {}),
+        **entry.traits.get("defaults", {}),
     }
     merged = {**defaults, **options}
     try:
@@ -198,6 +278,44 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
     if config.resolution < smallest:
         raise UsageError(f"{config.model} needs images of {smallest} px or more: raise --resolution or change --model")
     return config
+
+
+def _tau(options: dict[str, Any]) -> dict[str, float]:
+    """Tau, where something else says it: a density, or the numbers of N:M. Takes ``density`` out of ``options``."""
+    density = options.pop("density", None)
+    if density is not None and "tau" in options:
+        raise UsageError("--tau and --density say the same thing: give one of them")
+    try:
+        numbers = n_and_m(str(options.get("structure", "")))
+        if numbers and 0 < numbers[0] <= numbers[1]:
+            share = numbers[0] / numbers[1]
+            asked = float(density) if density is not None else density_of(float(options.get("tau", tau_of(share))))
+            if abs(asked - share) > 1e-9:
+                raise UsageError(
+                    f"--structure {options['structure']} ends at density {share:g}: leave out --density and --tau"
+                )
+            density = share
+        # Density 1 is tau 0; the smallest positive tau keeps every weight all the same.
+        return {} if density is None else {"tau": max(tau_of(float(density)), 1e-12)}
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--density: {error}") from error
+
+
+def settings_for(strategy: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All hyperparameters of the strategy's own, those that were given in place of its defaults.
+
+    Raises:
+        UsageError: the strategy has none of that name, or the value is of another type or out of range.
+    """
+    settings = dict(strategy.settings)
+    for name, value in given.items():
+        if name not in settings:
+            raise UsageError(f"{strategy.name} has no setting {name!r}: it has {', '.join(settings) or 'none'}")
+        try:
+            settings[name] = TypeAdapter(strategy.setting_types[name]).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"--set {name}={value}: {error.errors()[0]['msg']} ({strategy.name})") from error
+    return settings
 
 
 def load_file(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def build_strategy(
             resolution=config.resolution,
             seed=config.seed,
         ),
-        megabatches=len(stream.scenario.train_stream),
+        megabatches=len(stream.scenario.train_stream) if config.known_length else None,
         epochs=config.epochs,
         batch_size=config.batch_size,
         eval_batch_size=EVAL_BATCH,
@@ -171,14 +171,9 @@ def build_strategy(
         loader=stream.loader,
         plugins=plugins,
     )
-    pruning = Pruning(
-        tau=config.tau,
-        score=config.score,
-        scope=config.scope,
-        nested=config.nested,
-        score_fraction=config.score_fraction,
-    )
-    strategy: SupervisedTemplate = STRATEGIES.load(config.strategy).target(learner, pruning)
+    entry = STRATEGIES.load(config.strategy)
+    pruning = Pruning(**{field.name: getattr(config, field.name) for field in fields(Pruning)})
+    strategy: SupervisedTemplate = entry.target(learner, pruning, **config.settings)
     return strategy
 
 
@@ -218,6 +213,7 @@ def _tags(config: RunConfig, stream: Stream, profile: str, device: str) -> dict[
         "protocol_fingerprint": fingerprint(protocol),
         "variant": json.dumps(variant, sort_keys=True),
         "variant_fingerprint": fingerprint(variant),
+        "variant_defaults": json.dumps(config.plain().variant(), sort_keys=True),
         "seed": str(config.seed),
         "profile": profile,
     }

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 
 from benchmark.registry import MODELS, STREAMS
-from strategies.registry import DISTRIBUTIONS, REPLAYS, SCORES, STRATEGIES
+from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES
 
 HEADINGS = {
     "Streams (--stream)": STREAMS,
     "Strategies (--strategy)": STRATEGIES,
     "Scores (--score)": SCORES,
+    "Schedules (--schedule)": SCHEDULES,
     "Scopes (--scope)": DISTRIBUTIONS,
+    "Structures (--structure)": STRUCTURES,
     "Replay (--replay)": REPLAYS,
     "Models (--model)": MODELS,
 }

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from benchmark.config import SINGLE, options_by_group
+from benchmark.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,19 +57,28 @@ def config_options(command: F) -> F:
     return command
 
 
+FLAGS = {"settings": "--set"}
+"""Options that are not called what their field is called."""
+
+AS_TEXT = frozenset({"megabatches"})
+"""Numbers that may also be a word."""
+
+
 def _option(heading: str, name: str, field: FieldInfo) -> Callable[[F], F]:
-    flag = f"--{name.replace('_', '-')}"
+    flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
     kind = _plain_type(field.annotation)
     shown = f"{field.description}{_default(field)}"
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", cls=HeadedOption, heading=heading, default=None, help=shown)
+    words = {int: "N", float: "X", dict: "NAME=VALUE"}
     return click.option(
         flag,
+        name,
         cls=HeadedOption,
         heading=heading,
-        type=kind if kind in (int, float) else str,
-        multiple=name not in SINGLE,
-        metavar={int: "N", float: "X"}.get(kind, "NAME" if name not in SINGLE else None),
+        type=kind if kind in (int, float) and name not in AS_TEXT else str,
+        multiple=kind is dict or name not in SINGLE,
+        metavar=words.get(kind, "NAME" if name not in SINGLE else None),
         help=shown,
     )
 
@@ -88,16 +98,33 @@ def _default(field: FieldInfo) -> str:
         return f"  [default: {'on' if value else 'off'}]"
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
-    return "" if value is None else f"  [default: {value}]"
+    return "" if value is None or value == {} else f"  [default: {value}]"
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given on the command line; single values instead of tuples of one."""
+    """The options that were given on the command line; single values instead of tuples of one.
+
+    Raises:
+        UsageError: an option that takes NAME=VALUE was given something else.
+    """
     found = {name: value for name, value in options.items() if value is not None and value != ()}
+    pairs = {name: _mapping(name, found.pop(name)) for name in ("settings", "layer_density") if name in found}
     values = {
         name: (value[0] if len(value) == 1 else list(value)) if isinstance(value, tuple) else value
         for name, value in found.items()
     }
     if "milestones" in values:
         values["milestones"] = str(values["milestones"]).split(",")
-    return values
+    return values | pairs
+
+
+def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``("every=50", "every=100")`` as ``{"every": ["50", "100"]}``; a name that is given once has one value."""
+    collected: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals or not value:
+            flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
+            raise UsageError(f"{flag} takes NAME=VALUE, not {pair!r}")
+        collected.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in collected.items()}

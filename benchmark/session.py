@@ -9,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from benchmark.config import RunConfig, load_file
+from benchmark.config import PRUNING, RunConfig, load_file
 from benchmark.errors import UsageError
 from benchmark.experiment import Prepared, prepare, run
 from benchmark.grid import expanded
@@ -122,11 +122,10 @@ def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> li
     """A line for each option that was given and that a strategy does not read: it would change nothing there."""
     notes = []
     for config in configs:
-        traits = STRATEGIES.load(config.strategy).traits
-        used = {*traits["options"], *({"density"} if "tau" in traits["options"] else ())}
-        if traits.get("memory") != "own":
+        used = {*config.options(), *({"density"} if "tau" in config.options() else ())}
+        if STRATEGIES.load(config.strategy).traits.get("memory") != "own":
             used |= {"replay", *({"buffer_size"} if config.replay == "buffer" else ())}
-        optional = ("score", "tau", "density", "scope", "nested", "score_fraction", "replay", "buffer_size")
+        optional = (*PRUNING, "density", "replay", "buffer_size")
         unused = [f"--{name.replace('_', '-')}" for name in optional if name in given and name not in used]
         if unused:
             notes.append(f"Note: {config.strategy} does not use {', '.join(unused)}.")

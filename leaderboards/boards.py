@@ -50,6 +50,7 @@ class Board:
         data, data_version, data_fingerprint: which images.
         protocol: what all runs have in common.
         rows: variants, best first.
+        outdated: runs of earlier versions of a strategy, score or other part, which are left out.
     """
 
     label: str
@@ -58,6 +59,7 @@ class Board:
     data_fingerprint: str
     protocol: Mapping[str, Any]
     rows: Sequence[Row]
+    outdated: int = 0
 
     @property
     def file_name(self) -> str:
@@ -114,13 +116,39 @@ def boards(
     result = []
     for key, members in grouped.items():
         head = heads[key]["run"]
-        rows = _rows(runs.loc[members], across)
+        current = newest_versions(runs.loc[members])
+        rows = _rows(current, across)
         sign = (-column.better or 1) * (-1 if reverse else 1)
         rows.sort(key=lambda row: _sort_key(row, column, sign))
         result.append(
-            Board(head.stream_label, head.data, head.data_version, head.data_fingerprint, heads[key]["protocol"], rows)
+            Board(
+                head.stream_label,
+                head.data,
+                head.data_version,
+                head.data_fingerprint,
+                heads[key]["protocol"],
+                rows,
+                len(members) - len(current),
+            )
         )
     return sorted(result, key=lambda board: (board.label, board.data, board.file_name))
+
+
+def newest_versions(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose strategy, score, schedule and so on are all of the newest version that any of the runs has."""
+    parts = [
+        {(name, str(variant.get(name))): variant[f"{name}_version"] for name in _versioned(variant)}
+        for variant in runs.variant
+    ]
+    newest: dict[tuple[str, str], int] = {}
+    for versions in parts:
+        for part, version in versions.items():
+            newest[part] = max(version, newest.get(part, version))
+    return runs[[all(version == newest[part] for part, version in versions.items()) for versions in parts]]
+
+
+def _versioned(variant: Mapping[str, Any]) -> list[str]:
+    return [name.removesuffix("_version") for name in variant if name.endswith("_version")]
 
 
 def write_boards(
@@ -155,27 +183,30 @@ def write_boards(
     return folder / "README.md"
 
 
-def variant_name(variant: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> str:
-    """A row's name: the strategy, then the options it uses, and versions above 1."""
+def variant_name(
+    variant: Mapping[str, Any], extra: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> str:
+    """A row's name: the strategy, then the options in which it differs from ``defaults``, its own ones."""
     words = []
-    options = {name: value for name, value in {**variant, **(extra or {})}.items() if name != "strategy"}
+    usual = defaults or {}
+    options = {n: v for n, v in variant.items() if n != "strategy" and not n.endswith("_version") and usual.get(n) != v}
+    options |= extra or {}
     for name in sorted(options, key=_reading_order):
         value = options[name]
-        if name.endswith("_version"):
-            if value != 1:
-                words.append(f"{name.removesuffix('_version')} v{value}")
-        elif isinstance(value, bool):
+        if isinstance(value, bool):
             words.append(name if value else f"not {name}")
         elif isinstance(value, str) and name not in (extra or {}):
             words.append(value)
+        elif isinstance(value, Mapping):
+            words += [f"{key} {number:g}" for key, number in value.items()]
         else:
             words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
     return f"{variant['strategy']}" + (f" ({', '.join(words)})" if words else "")
 
 
-def _reading_order(option: str) -> tuple[bool, int, str]:
-    first = ("score", "tau", "scope", "nested")
-    return option.endswith("_version"), first.index(option) if option in first else len(first), option
+def _reading_order(option: str) -> tuple[int, str]:
+    first = ("score", "schedule", "tau", "scope", "structure", "nested")
+    return first.index(option) if option in first else len(first), option
 
 
 def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
@@ -187,7 +218,7 @@ def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
         extras[json.dumps([run.variant, extra], sort_keys=True)] = extra
         key = json.dumps([run.variant, extra], sort_keys=True)
         members.setdefault(key, []).append(index)
-        names[key] = variant_name(run.variant, extra)
+        names[key] = variant_name(run.variant, extra, run.get("variant_defaults"))
     rows = []
     for key, indices in members.items():
         own = runs.loc[indices]

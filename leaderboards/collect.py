@@ -22,8 +22,8 @@ def collect(tracking_uri: str, experiment: str | None = None) -> pd.DataFrame:
     """All finished benchmark runs of a store, oldest first.
 
     Failed, killed and unfinished runs never enter. Columns: ``run_id``, ``started`` (UTC), the tags without
-    their prefix (``protocol`` and ``variant`` as dictionaries, ``seed`` as an integer), and ``metrics.NAME`` with
-    the last value of each metric.
+    their prefix (``protocol``, ``variant`` and ``variant_defaults`` as dictionaries, ``seed`` as an integer), and
+    ``metrics.NAME`` with the last value of each metric.
 
     Args:
         tracking_uri: any MLflow store.
@@ -75,6 +75,7 @@ def _row(run: Run) -> dict[str, Any] | None:
     parsed = {
         "protocol": json.loads(tags["protocol"]),
         "variant": json.loads(tags["variant"]),
+        "variant_defaults": json.loads(tags.get("variant_defaults", "{}")),
         "seed": int(tags["seed"]),
     }
     metrics = {f"metrics.{name}": value for name, value in run.data.metrics.items()}

@@ -31,6 +31,10 @@ def board_page(board: Board) -> str:
         "Mean ± half the width of the 95 % t interval over seeds; **bold** is the best mean of its column, which "
         "says nothing about significance. No interval where there is only one seed.",
         *_comparison(board),
+        "## Variants",
+        "What each row was run with, and the versions of its parts. A row's name shows only what differs from the "
+        "strategy's defaults.",
+        _variants(board),
         "## Every run",
         _every_run(board),
         "## Columns",
@@ -105,7 +109,10 @@ def _lead(board: Board) -> str:
         else "**Synthetic stand-in images**, procedurally made: not to be compared with results on real ones."
     )
     seeds = sorted({int(seed) for seed in board.runs.seed})
-    return f"{kind} {len(board.rows)} variants, {len(board.runs)} runs, seeds {', '.join(map(str, seeds))}."
+    lead = f"{kind} {len(board.rows)} variants, {len(board.runs)} runs, seeds {', '.join(map(str, seeds))}."
+    if board.outdated:
+        lead += f" Left out: {board.outdated} runs of earlier versions of a strategy or of a part of one."
+    return lead
 
 
 def _results(board: Board) -> str:
@@ -172,6 +179,15 @@ def _every_run(board: Board) -> str:
             cells = ["-" if value is None else column.form.format(value) for column, value in shown]
             rows.append([escape(row.name), str(seed), *cells])
     return pipe(rows, ["Strategy", "Seed", *(column.title for column in columns)])
+
+
+def _variants(board: Board) -> str:
+    rows = []
+    for row in board.rows:
+        options = [f"{n} {v}" for n, v in row.variant.items() if n != "strategy" and not n.endswith("_version")]
+        versions = [f"{n.removesuffix('_version')} v{v}" for n, v in row.variant.items() if n.endswith("_version")]
+        rows.append([escape(row.name), escape(", ".join(options) or "-"), escape(", ".join(versions))])
+    return tabulate(rows, ["Row", "Options", "Versions"], tablefmt="pipe", disable_numparse=True)
 
 
 def _protocol(board: Board) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ from torch.optim import SGD, Optimizer
 from strategies.optimisation import MegabatchOptimisation
 from strategies.pruning.distributions import Distribution
 from strategies.pruning.scores import Scoring
-from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRUCTURES, Entry
+from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, n_and_m, structure_named
 from strategies.replay import Memory, ReplayMegabatches
 from strategies.selection import BestValidation
 
@@ -147,7 +146,7 @@ class Pruning:
             "scoring": Scoring(**{n: v for n, v in score.traits.items() if n in Scoring.__dataclass_fields__}),
             "distribution": self.distribution(),
             "schedule": SCHEDULES.load(self.schedule).target(self.tau, learner.megabatches),
-            "structure": structure_entry(self.structure).target(*n_and_m(self.structure)),
+            "structure": structure_named(self.structure).target(*n_and_m(self.structure)),
             "sample_fraction": self.score_fraction,
             "nested": self.nested,
             "seed": learner.seed,
@@ -159,23 +158,6 @@ class Pruning:
         chosen = {name: getattr(self, name) for name in scope.traits.get("options", ())}
         distribution: Distribution = scope.target(**chosen) if chosen else scope.target
         return distribution
-
-
-def n_and_m(structure: str) -> tuple[int, ...]:
-    """(2, 4) for ``2:4``, empty for the name of any other structure."""
-    return tuple(map(int, structure.split(":"))) if re.fullmatch(r"\d+:\d+", structure) else ()
-
-
-def structure_entry(structure: str) -> Entry:
-    """The registered structure; ``2:4`` is an ``n:m``.
-
-    Raises:
-        UnknownName: there is none of that name.
-        ValueError: N:M without numbers.
-    """
-    if structure == "n:m":
-        raise ValueError("n:m takes numbers: 2:4 keeps 2 of each 4 consecutive input channels")
-    return STRUCTURES.load("n:m" if n_and_m(structure) else structure)
 
 
 class AnytimeStrategy(SupervisedTemplate):

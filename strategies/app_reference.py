@@ -69,7 +69,7 @@ class ReferencePruning(PruningPlugin):
 
 
 @STRATEGIES.register(
-    "APP-reference", options=("tau", "score_fraction"), reference="the public code of Wadia et al. 2022"
+    "APP-reference", options=("tau", "score_fraction", "known_length"), reference="the public code of Wadia et al. 2022"
 )
 def app_reference(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """APP as the authors' public code trains it: fresh convolutions are scored, masks intersect."""

@@ -12,14 +12,18 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 T = TypeVar("T")
+
+N_OF_M = "n:m"
+"""The structure that is given with its numbers, as 2:4."""
 
 SETTING_TYPES = (bool, int, float, str)
 """Types that a hyperparameter of an entry's own may have."""
@@ -53,6 +57,12 @@ class Entry:
         return {
             p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, SETTING_TYPES)
         }
+
+    @cached_property
+    def setting_types(self) -> dict[str, Any]:
+        """The annotation of each setting; ``Annotated[int, Ge(0)]`` says which values make sense."""
+        hints = get_type_hints(self.target, include_extras=True)
+        return {name: hints.get(name, type(default)) for name, default in self.settings.items()}
 
 
 @dataclass(frozen=True)
@@ -188,3 +198,20 @@ DISTRIBUTIONS = Registry("scope", "DISTRIBUTIONS", "strategies.pruning", "anytim
 SCHEDULES = Registry("schedule", "SCHEDULES", "strategies.pruning", "anytime_bench.schedules")
 STRUCTURES = Registry("structure", "STRUCTURES", "strategies.pruning", "anytime_bench.structures")
 REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.replays")
+
+
+def n_and_m(structure: str) -> tuple[int, ...]:
+    """(2, 4) for ``2:4``, empty for the name of any other structure."""
+    return tuple(map(int, structure.split(":"))) if re.fullmatch(r"\d+:\d+", structure) else ()
+
+
+def structure_named(structure: str) -> Entry:
+    """The registered structure; ``2:4`` is an ``n:m``.
+
+    Raises:
+        UnknownName: there is none of that name, or it is N:M without numbers or with impossible ones.
+    """
+    numbers = n_and_m(structure)
+    if structure == N_OF_M or (numbers and not 0 < numbers[0] <= numbers[1]):
+        raise UnknownName(f"structure {structure!r}: N:M takes numbers, as in 2:4, which keeps 2 of each 4; 0 < N <= M")
+    return STRUCTURES.load(N_OF_M if numbers else structure)

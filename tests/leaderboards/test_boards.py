@@ -49,11 +49,27 @@ def test_images_and_protocol_part_the_boards(store):
     assert len({board.file_name for board in found}) == 4
 
 
-def test_versions_and_options_part_the_rows(store):
-    for variant in ({"score": "snip"}, {"score": "magnitude"}, {"score": "snip", "strategy_version": 2}):
-        store.add(strategy={"strategy": "APP", "strategy_version": 1, **variant})
+def test_options_part_the_rows(store):
+    for score in ("snip", "magnitude"):
+        store.add(strategy={"strategy": "APP", "strategy_version": 1, "score": score})
     [board] = boards(collect(store.uri))
-    assert sorted(rows(board)) == ["APP (magnitude)", "APP (snip)", "APP (snip, strategy v2)"]
+    assert sorted(rows(board)) == ["APP (magnitude)", "APP (snip)"]
+
+
+@pytest.mark.parametrize("bumped", ["strategy_version", "score_version"])
+def test_versions_never_meet_on_a_board_and_the_newest_stays(store, bumped):
+    old = {"strategy": "APP", "score": "snip", "strategy_version": 1, "score_version": 1}
+    store.add(strategy={**old, bumped: 2}, seed=0, anytime__cer_rate=0.2)
+    store.add(strategy=old, seed=0, anytime__cer_rate=0.1)
+    store.add(strategy=old, seed=1, anytime__cer_rate=0.1)
+    store.add(strategy={**old, "score": "magnitude", "strategy_version": 2 if bumped == "strategy_version" else 1})
+    store.add(strategy="dense")
+    [board] = boards(collect(store.uri))
+    assert sorted(rows(board)) == ["APP (magnitude)", "APP (snip)", "dense"]
+    assert board.outdated == 2 and len(board.runs) == 3
+    page = board_page(board)
+    assert "Left out: 2 runs of earlier versions" in page and "0.2000" in page and "0.1000" not in page
+    assert f"{bumped.removesuffix('_version')} v2" in page.split("## Variants")[1]
 
 
 def test_rows_are_sorted_best_first_by_any_column(store):
@@ -112,6 +128,11 @@ def test_bars_do_not_split_cells(store):
 def test_names_of_variants():
     variant = {"strategy": "APP", "score": "snip", "tau": 4.5, "nested": False, "strategy_version": 1}
     assert variant_name(variant) == "APP (snip, tau 4.5, not nested)"
+    assert variant_name(variant, None, {**variant, "nested": True, "score": "force"}) == "APP (snip, not nested)"
+    assert (
+        variant_name({"strategy": "RigL", "every": 50, "layer_density": {"conv1": 0.5}}) == "RigL (every 50, conv1 0.5)"
+    )
+    assert variant_name(variant, {"replay": "none"}, variant) == "APP (replay none)"
 
 
 def test_missing_stores_are_refused_and_not_created(tmp_path):

@@ -1,0 +1,74 @@
+"""The command ``python -m benchmark.catalogue``: a page of documentation for everything that is registered."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import click
+
+from benchmark.listing import HEADINGS
+from strategies.registry import Entry, Registry
+
+
+@click.command()
+@click.option(
+    "--output", type=click.Path(path_type=Path), default="docs/catalogue", show_default=True, help="folder of the pages"
+)
+def main(output: Path) -> None:
+    """Write a page for each stream, strategy, score, schedule, scope, structure, replay policy and model.
+
+    The pages are made from docstrings and registrations; entries of installed packages have one, too.
+    """
+    for name, text in pages().items():
+        path = output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    click.echo(f"Wrote {output / 'README.md'}")
+
+
+def pages() -> dict[str, str]:
+    """File name -> markdown, one page an entry and the index ``README.md``."""
+    found: dict[str, str] = {}
+    index = ["# Catalogue", "What can be run, made from the docstrings by `python -m benchmark.catalogue`."]
+    for heading, registry in HEADINGS.items():
+        index.append(f"## {heading}")
+        lines = []
+        for name, description in registry.descriptions().items():
+            path = f"{file_name(registry.kind)}/{file_name(name)}.md"
+            found[path] = page(registry, registry.load(name), flag=re.findall(r"--[a-z]+", heading)[0])
+            lines.append(f"- [{name}]({path}): {markdown(description)}")
+        index.append("\n".join(lines))
+    return found | {"README.md": "\n\n".join(index) + "\n"}
+
+
+def page(registry: Registry, entry: Entry, flag: str) -> str:
+    """One entry: how to ask for it, what it is, where it comes from."""
+    facts = [f"- {registry.kind}, version {entry.version}: `{flag} {entry.name}`"]
+    if entry.reference:
+        facts.append(f"- source: {entry.reference}")
+    if entry.traits.get("options"):
+        facts.append("- reads " + ", ".join(f"`--{name.replace('_', '-')}`" for name in entry.traits["options"]))
+    if entry.traits.get("defaults"):
+        own = (f"`--{name.replace('_', '-')} {value}`" for name, value in entry.traits["defaults"].items())
+        facts.append(f"- its own defaults: {', '.join(own)}")
+    facts += [f"- setting `--set {name}={value}` (the default)" for name, value in entry.settings.items()]
+    doc = inspect.cleandoc(entry.target.__doc__ or "")
+    return f"# {entry.name}\n\n" + "\n".join(facts) + f"\n\n{markdown(doc)}\n"
+
+
+def markdown(text: str) -> str:
+    """Docstring markup as markdown: double backquotes and roles become code, headings of sections bold."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+    text = text.replace("``", "`")
+    return re.sub(r"^(Args|Attributes|Returns|Raises):$", r"**\1**\n", text, flags=re.M)
+
+
+def file_name(name: str) -> str:
+    """``name`` without what a path cannot have."""
+    return re.sub(r"[^\w.-]", "-", name)
+
+
+if __name__ == "__main__":
+    main()

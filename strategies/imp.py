@@ -1,0 +1,59 @@
+"""IMP: iterative magnitude pruning with weight rewinding (Frankle and Carbin 2019; Frankle et al. 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from annotated_types import Ge
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+
+from strategies.anytime import AnytimeStrategy, Learner, Pruning
+from strategies.pruning.plugin import PruningPlugin
+from strategies.pruning.schedules import Progressive
+from strategies.registry import STRATEGIES
+
+
+class Rewinding(PruningPlugin):
+    """Puts weights, biases and batch norm back to what they were after ``rewind_to`` megabatches, and then prunes."""
+
+    def __init__(self, *, rewind_to: int, **parts: Any):
+        super().__init__(**parts)
+        self.rewind_to = rewind_to
+        self._early: dict[str, Tensor] | None = None
+
+    def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Remember the weights when the time has come."""
+        if strategy.clock.train_exp_counter == self.rewind_to:
+            self._early = {name: value.clone() for name, value in strategy.model.state_dict().items()}
+        super().before_training_exp(strategy)
+
+    def prune(self, strategy: SupervisedTemplate, density: float) -> None:
+        """Choose by the magnitude of the trained weights; what stays starts again from its early value."""
+        chosen = self.choose(strategy, density, within=self.masks)
+        if self._early is not None:
+            strategy.model.load_state_dict(self._early)
+        self.use(chosen, strategy.model)
+
+
+@STRATEGIES.register(
+    "IMP",
+    options=("tau", "scope", "structure", "known_length"),
+    reference="Frankle and Carbin 2019, arXiv 1803.03635, strategy 2; Frankle et al. 2020, arXiv 1912.05671, section 3",
+)
+def imp(learner: Learner, pruning: Pruning, *, rewind_to: Annotated[int, Ge(0)] = 0) -> AnytimeStrategy:
+    """Iterative magnitude pruning with weight rewinding: lottery tickets along the stream.
+
+    1. Train the dense network on the first megabatch.
+    2. At the start of every later megabatch remove the same fraction of the remaining weights, those of the smallest
+       magnitude: the density goes from 1 to 0.8 ** tau, d_t = 0.8 ** (tau t / (B - 1)).
+    3. Rewind what is left to its value after ``rewind_to`` megabatches (0: the initialisation), and train on the
+       replayed data.
+
+    What is carried from megabatch to megabatch is the mask alone, so that each training pays for a start from
+    scratch. Before megabatch ``rewind_to`` weights are pruned and not rewound.
+    """
+    parts = replace(pruning, score="magnitude").parts(learner)
+    parts["schedule"] = Progressive(pruning.tau, learner.megabatches, start=0)
+    return AnytimeStrategy(learner=learner, plugins=[Rewinding(rewind_to=rewind_to, **parts)])
