@@ -58,7 +58,7 @@ def erdos_renyi_kernel(scores: Mapping[str, Tensor], density: float, capacity: C
     return apportion({name: float(sum(score.shape)) for name, score in scores.items()}, density, capacity, scores)
 
 
-@DISTRIBUTIONS.register("custom", options=("layer_density",))
+@DISTRIBUTIONS.register("custom", options=("layer_density",), test_config={"layer_density": {"*": 0.5}})
 @dataclass(frozen=True)
 class PerLayer:
     """Densities in proportion to what is given for each layer (--layer-density), 1 for the others.

@@ -56,7 +56,11 @@ class Unstructured:
         return {}
 
 
-@STRUCTURES.register("n:m", reference="Zhou et al. 2021, arXiv 2102.04010; Mishra et al. 2021, arXiv 2104.08378")
+@STRUCTURES.register(
+    "n:m",
+    reference="Zhou et al. 2021, arXiv 2102.04010; Mishra et al. 2021, arXiv 2104.08378",
+    test_config={"structure": "2:4"},
+)
 @dataclass(frozen=True)
 class NofM:
     """N of each M consecutive input-channel weights stay, at every position of the kernel (given as 2:4).

@@ -7,6 +7,7 @@ import pytest
 from benchmark.config import RunConfig, fingerprint, load_file, options_by_group, resolved
 from benchmark.errors import UsageError
 from benchmark.grid import expanded
+from benchmark.options import given
 
 
 def config(**options):
@@ -54,6 +55,19 @@ def test_density_and_tau_say_the_same():
         ({"model": "resnet20"}, "did you mean 'resnet20s'"),
         ({"model": "vgg16_bn", "resolution": 16}, "32 px or more"),
         ({"device": "tpu"}, "unknown device"),
+        ({"schedule": "cubical"}, "did you mean 'cubic'"),
+        ({"structure": "3:2"}, "0 < N <= M"),
+        ({"structure": "n:m"}, "as in 2:4"),
+        ({"structure": "filter"}, "did you mean 'filters'"),
+        ({"structure": "2:4", "density": 0.3}, "ends at density 0.5"),
+        ({"structure": "2:4", "tau": 4.5}, "ends at density 0.5"),
+        ({"scope": "custom"}, "--layer-density"),
+        ({"layer_density": {"conv1": 0.5}}, "--scope custom"),
+        ({"scope": "custom", "layer_density": {"conv1": 0}}, "positive number"),
+        ({"megabatches": "many"}, "--megabatches"),
+        ({"settings": {"every": 5}}, "APP has no setting 'every'"),
+        ({"strategy": "IMP", "settings": {"rewind_to": "early"}}, "rewind_to=early"),
+        ({"strategy": "IMP", "settings": {"rewind_to": -1}}, "greater than or equal to 0"),
     ],
 )
 def test_bad_options_are_named_in_one_line(options, message):
@@ -63,8 +77,46 @@ def test_bad_options_are_named_in_one_line(options, message):
 
 
 def test_a_config_survives_json():
-    one = config(seed=3, nested=False)
-    assert RunConfig.model_validate_json(one.model_dump_json()) == one
+    for one in (config(seed=3, nested=False), config(strategy="IMP", settings={"rewind_to": "2"})):
+        assert RunConfig.model_validate_json(one.model_dump_json()) == one
+
+
+def test_n_of_m_says_the_density():
+    two_of_four = config(structure="2:4")
+    assert two_of_four.density == pytest.approx(0.5)
+    assert config(structure="2:4", density=0.5) == two_of_four
+    assert "scope" not in two_of_four.variant() and two_of_four.variant()["structure"] == "2:4"
+
+
+def test_a_stream_of_unknown_length_is_cut_as_usual_and_the_learner_is_not_told():
+    unknown = config(megabatches="unknown")
+    assert unknown.megabatches == config().megabatches and not unknown.known_length
+    assert unknown.protocol() == config().protocol() and unknown.variant() != config().variant()
+    assert not config(megabatches=7, known_length=False).known_length
+
+
+def test_settings_are_complete_typed_and_part_of_the_variant():
+    assert config(strategy="IMP").settings == {"rewind_to": 0}
+    later = config(strategy="IMP", settings={"rewind_to": "2"})
+    assert later.settings == {"rewind_to": 2} and later.variant()["rewind_to"] == 2
+    assert later.protocol() == config(strategy="IMP").protocol()
+
+
+def test_a_strategys_own_defaults_hold_unless_something_else_is_given():
+    assert config(strategy="static-random").scope == "erk"
+    assert config(strategy="static-random", scope="local").scope == "local"
+
+
+def test_layer_densities_are_options_of_the_custom_scope_alone():
+    custom = config(scope="custom", layer_density={"conv1": "0.5"})
+    assert custom.variant()["layer_density"] == {"conv1": 0.5}
+    assert "layer_density" not in config().variant()
+
+
+def test_plain_is_the_strategy_as_it_comes():
+    changed = config(strategy="IMP", density=0.1, settings={"rewind_to": 3}, epochs=3)
+    assert changed.plain() == config(strategy="IMP", epochs=3)
+    assert config(strategy="static-random", scope="global").plain().scope == "erk"
 
 
 def test_protocol_ignores_strategy_and_seed_and_nothing_that_shapes_results():
@@ -92,10 +144,31 @@ def test_every_field_becomes_an_option_with_a_description():
 
 
 def test_a_grid_is_all_combinations_and_repeats_nothing(tmp_path):
-    given = {"stream": "synthetic", "strategy": ["dense", "APP"], "score": ["snip", "magnitude"], "seed": [0, 1]}
-    runs = expanded(given, profile="demo", data_root=tmp_path)
+    options = {"stream": "synthetic", "strategy": ["dense", "APP"], "score": ["snip", "magnitude"], "seed": [0, 1]}
+    runs = expanded(options, profile="demo", data_root=tmp_path)
     # dense reads no score, so its two scores are one run.
     assert len(runs) == 2 + 4
+
+
+def test_settings_make_a_grid_for_the_strategies_that_have_them(tmp_path):
+    options = {"stream": "synthetic", "strategy": ["dense", "IMP"], "settings": {"rewind_to": ["0", "1"]}}
+    runs = [run for _, run in expanded(options, profile="demo", data_root=tmp_path)]
+    assert [(run.strategy, run.settings.get("rewind_to")) for run in runs] == [("dense", None), ("IMP", 0), ("IMP", 1)]
+    with pytest.raises(UsageError, match="no strategy of this run has a setting 'evry': dense has none; IMP has rew"):
+        expanded({**options, "settings": {"evry": 1}}, profile="demo", data_root=tmp_path)
+    with pytest.raises(UsageError, match="one 'name: value' a line"):
+        expanded({**options, "settings": 3}, profile="demo", data_root=tmp_path)
+
+
+def test_pairs_on_the_command_line():
+    assert given({"settings": ("a=1", "b=x=y", "a=2"), "layer_density": ("conv1=0.5",), "seed": (1,)}) == {
+        "settings": {"a": ["1", "2"], "b": "x=y"},
+        "layer_density": {"conv1": "0.5"},
+        "seed": 1,
+    }
+    for wrong in ("a", "=1", "a="):
+        with pytest.raises(UsageError, match="--set takes NAME=VALUE"):
+            given({"settings": (wrong,)})
 
 
 def test_profile_follows_the_images(tmp_path):
