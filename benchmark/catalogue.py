@@ -59,10 +59,11 @@ def page(registry: Registry, entry: Entry, flag: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Docstring markup as markdown: double backquotes and roles become code, headings of sections bold."""
+    """Docstring markup as markdown: double backquotes and roles become code, sections such as Attributes lists."""
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
     text = text.replace("``", "`")
-    return re.sub(r"^(Args|Attributes|Returns|Raises):$", r"**\1**\n", text, flags=re.M)
+    text = re.sub(r"^(Args|Attributes|Returns|Raises|Warns):$", r"**\1**\n", text, flags=re.M)
+    return re.sub(r"^ {8}", "  ", re.sub(r"^ {4}(?=\S)", "- ", text, flags=re.M), flags=re.M)
 
 
 def file_name(name: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +22,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.determinism.rng_manager import RNGManager
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
+from torch import nn
 
 from benchmark.config import RunConfig, fingerprint
 from benchmark.errors import UsageError
@@ -30,10 +31,14 @@ from benchmark.metrics.compute import Compute, Resources
 from benchmark.metrics.gap import CleanGap, ReferenceGap
 from benchmark.metrics.size import ModelSize
 from benchmark.models.build import model_factory
+from benchmark.progress import say
+from benchmark.slim import SlimFile, write_slim
 from benchmark.streams.build import Stream, build_stream, check_stream, load_data
 from benchmark.streams.images import StreamData, StreamRequest
 from benchmark.tracking import PREFIX, MLflowLogger, Store, provenance
 from strategies.anytime import Learner, Pruning
+from strategies.pruning.distributions import unmatched
+from strategies.pruning.masks import prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.registry import STRATEGIES
 from strategies.seeds import derived_seed
@@ -59,11 +64,15 @@ class RunResult:
         config: of the run.
         series: metric name -> (steps, values); the step of an anytime series is the megabatch, from 1.
         run_id: of the MLflow run, if it was tracked.
+        slim: sizes of the slim network's file, if one was written.
+        artifacts: address of the run's files, if it was tracked.
     """
 
     config: RunConfig
     series: dict[str, tuple[list[int], list[float]]]
     run_id: str | None
+    slim: SlimFile | None = None
+    artifacts: str | None = None
 
     def final(self, name: str) -> float:
         """Last value of a metric.
@@ -98,11 +107,17 @@ def prepare(
     device = _device(config.device)
     config = config.model_copy(update={"data": data.source})
     check_stream(config, data)
+    _check_layers(config, data)
     return Prepared(config, data, device)
 
 
 def run(
-    prepared: Prepared, *, store: Store | None = None, profile: str = "", plugins: Sequence[SupervisedPlugin] = ()
+    prepared: Prepared,
+    *,
+    store: Store | None = None,
+    profile: str = "",
+    plugins: Sequence[SupervisedPlugin] = (),
+    slim: bool = False,
 ) -> RunResult:
     """Train the strategy over the stream, test after each megabatch, and record it all in ``store``.
 
@@ -111,6 +126,7 @@ def run(
         store: MLflow store; None records nothing.
         profile: name of the profile the configuration started from, recorded as a tag.
         plugins: further Avalanche plugins, such as progress bars.
+        slim: also record the network without its removed channels, see :mod:`benchmark.slim`.
     """
     config = prepared.config
     RNGManager.set_random_seeds(derived_seed(config.seed, "global") % 2**32)
@@ -130,10 +146,11 @@ def run(
             if megabatch in experiences:
                 strategy.train(experiences[megabatch], eval_streams=[])
             strategy.eval(stream.scenario.test_stream)
-        if logger:
-            _log_artifacts(logger, config, strategy, stream.data.skipped)
+        written = _log_artifacts(logger, config, strategy, stream.data, slim) if logger else None
     series = {name: (list(steps), list(values)) for name, (steps, values) in evaluator.get_all_metrics().items()}
-    return RunResult(config, series, logger.run_id if logger else None)
+    if logger is None:
+        return RunResult(config, series, None)
+    return RunResult(config, series, logger.run_id, written, logger.artifacts())
 
 
 def build_strategy(
@@ -145,13 +162,7 @@ def build_strategy(
 ) -> SupervisedTemplate:
     """The configured strategy, untrained."""
     learner = Learner(
-        make_model=model_factory(
-            config.model,
-            classes=len(stream.data.classes),
-            channels=stream.data.train.pixels.shape[1],
-            resolution=config.resolution,
-            seed=config.seed,
-        ),
+        make_model=_models(config, stream.data),
         megabatches=len(stream.scenario.train_stream) if config.known_length else None,
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -175,6 +186,24 @@ def build_strategy(
     pruning = Pruning(**{field.name: getattr(config, field.name) for field in fields(Pruning)})
     strategy: SupervisedTemplate = entry.target(learner, pruning, **config.settings)
     return strategy
+
+
+def _models(config: RunConfig, data: StreamData) -> Callable[[int], nn.Module]:
+    return model_factory(
+        config.model,
+        classes=len(data.classes),
+        channels=data.train.pixels.shape[1],
+        resolution=config.resolution,
+        seed=config.seed,
+    )
+
+
+def _check_layers(config: RunConfig, data: StreamData) -> None:
+    if config.layer_density:
+        layers = prunable_weights(_models(config, data)(0))
+        for pattern in unmatched(config.layer_density, layers):
+            names = ", ".join(name.removesuffix(".weight") for name in layers)
+            raise UsageError(f"--layer-density {pattern}: {config.model} has no such layer; it has {names}")
 
 
 class _Silent:
@@ -221,17 +250,24 @@ def _tags(config: RunConfig, stream: Stream, profile: str, device: str) -> dict[
 
 
 def _log_artifacts(
-    logger: MLflowLogger, config: RunConfig, strategy: SupervisedTemplate, skipped: Sequence[str]
-) -> None:
-    """Configuration, weights of the last predictor, its masks, and the list of images that were left out."""
+    logger: MLflowLogger, config: RunConfig, strategy: SupervisedTemplate, data: StreamData, slim: bool
+) -> SlimFile | None:
+    """Configuration, weights of the last predictor, its masks, its slim form, and the images that were left out."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if skipped:
-            (root / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
+        if data.skipped:
+            (root / "skipped.txt").write_text("\n".join(data.skipped) + "\n", encoding="utf-8")
         state = {name: value.cpu().contiguous() for name, value in strategy.model.state_dict().items()}
         torch.save(state, root / "state_dict.pt")
         for plugin in strategy.plugins:
             if isinstance(plugin, PruningPlugin) and plugin.masks is not None:
                 plugin.masks.save(root / "masks.pt")
+        sizes = None
+        if slim:
+            try:
+                sizes = write_slim(strategy, data, config.resolution, root)
+            except ValueError as error:
+                say(f"Note: no slim network was written: {error}.")
         logger.client.log_artifacts(logger.run_id, folder)
+    return sizes

@@ -17,6 +17,8 @@ Examples:
   python -m benchmark.run --stream restricted_imagenet_fewshot --strategy APP
   python -m benchmark.run --stream digits --strategy APP --strategy dense --seed 0 --seed 1
   python -m benchmark.run --stream synthetic --strategy APP --density 0.2 --dry-run
+  python -m benchmark.run --stream digits --strategy RigL --set every=50 --set every=100
+  python -m benchmark.run --stream digits --strategy APP --structure filters --score l2 --slim
   python -m benchmark.run --list
 
 Options marked NAME, N or X may be repeated: the runs are all combinations, one after the other.
@@ -60,6 +62,12 @@ Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
 @click.option(
     "--experiment", cls=HeadedOption, default="anytime-bench", show_default=True, help="MLflow experiment of the runs"
 )
+@click.option(
+    "--slim",
+    cls=HeadedOption,
+    is_flag=True,
+    help="with --structure filters: also write the network without its removed channels",
+)
 @click.option("--dry-run", cls=HeadedOption, is_flag=True, help="show what would run; train and write nothing")
 @click.option("--list", "list_all", cls=HeadedOption, is_flag=True, help="list streams, strategies, models and scores")
 def main(
@@ -70,6 +78,7 @@ def main(
     output: Path,
     tracking_uri: str | None,
     experiment: str,
+    slim: bool,
     dry_run: bool,
     list_all: bool,
     **options: Any,
@@ -88,7 +97,7 @@ def main(
         if dry_run:
             click.echo(session.describe(runs))
             return
-        failed = session.execute(runs)
+        failed = session.execute(runs, slim=slim)
     except UsageError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

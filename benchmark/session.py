@@ -15,6 +15,7 @@ from benchmark.experiment import Prepared, prepare, run
 from benchmark.grid import expanded
 from benchmark.progress import say
 from benchmark.run_progress import RunProgress
+from benchmark.slim import PROGRAM, check_slim
 from benchmark.streams.build import source_of
 from benchmark.streams.images import StreamData
 from benchmark.summary import summary
@@ -67,12 +68,16 @@ class Session:
             parts.append("\n".join(lines))
         return "\n---\n".join(parts)
 
-    def execute(self, runs: Sequence[Planned]) -> int:
+    def execute(self, runs: Sequence[Planned], *, slim: bool = False) -> int:
         """Check all runs, then run them; returns how many failed.
+
+        ``slim`` records each network without its removed channels, too.
 
         Raises:
             UsageError: a run cannot start; none has been started then.
         """
+        if slim:
+            check_slim([config for _, config in runs])
         prepared = self._prepare(runs)
         store = Store(self.tracking_uri, self.output, self.experiment)
         failed = 0
@@ -80,7 +85,7 @@ class Session:
             say(f"Run {number} of {len(runs)}: {title(one.config)} (profile {profile}, {one.config.epochs} epochs)")
             progress = RunProgress(one.config)
             try:
-                result = run(one, store=store, profile=profile, plugins=[progress])
+                result = run(one, store=store, profile=profile, plugins=[progress], slim=slim)
             except Exception as error:
                 failed += 1
                 say(f"Run {number} failed, the next ones go on: {type(error).__name__}: {error} (see its failure.txt)")
@@ -88,6 +93,9 @@ class Session:
             finally:
                 progress.close()
             click.echo(f"\n{title(result.config)}\n\n{summary(result)}\n")
+            if result.slim is not None:
+                sizes = f"{result.slim.bytes:,} bytes, {result.slim.whole_bytes:,} with the removed channels"
+                click.echo(f"Slim network:  {result.artifacts}/{PROGRAM} ({sizes})\n")
         self._report(store, len(runs) - failed)
         return failed
 

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import torch
 from avalanche.logging import BaseLogger
@@ -62,6 +63,11 @@ class MLflowLogger(BaseLogger):
     def after_eval(self, strategy: object, metric_values: object, **kwargs: object) -> None:
         """Send what an evaluation has emitted."""
         self.flush()
+
+    def artifacts(self) -> str:
+        """Address of the run's files: a path where the store is on this machine."""
+        address = str(self.client.get_run(self.run_id).info.artifact_uri)
+        return url2pathname(urlparse(address).path) if address.startswith("file:") else address
 
     def flush(self) -> None:
         """Send the collected points."""

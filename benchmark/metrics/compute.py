@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,22 +24,57 @@ BACKWARD = 2
 """FLOPs of a backward pass, in forward passes."""
 
 
-def layer_flops(model: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
+def layer_flops(model: nn.Module, x: Tensor, training: bool = False) -> tuple[int, dict[str, int]]:
     """FLOPs of one forward pass of ``x``: all of them, and those of each prunable weight.
 
-    A multiply-add counts as two operations, as in ``torch.utils.flop_counter``.
+    A multiply-add counts as two operations, as in ``torch.utils.flop_counter``. Some networks compute something else
+    in ``training`` mode.
     """
     with scratch_copy(model) as copied, torch.no_grad(), FlopCounterMode(display=False) as counter:
-        copied.eval()(x)
+        copied.train(training)(x)
     counts = counter.get_flop_counts()
     root = type(model).__name__
     modules = {name: f"{root}.{name.removesuffix('.weight')}" for name in prunable_weights(model)}
     return counter.get_total_flops(), {name: sum(counts.get(path, {}).values()) for name, path in modules.items()}
 
 
-def scored_samples(strategy: SupervisedTemplate) -> int:
-    """Samples that the strategy's pruning plugins have scored with so far."""
-    return sum(getattr(plugin, "scored_samples", 0) for plugin in strategy.plugins)
+def flops_of_a_sample(model: nn.Module, x: Tensor) -> float:
+    """FLOPs of one forward pass of one of the samples ``x``, in eval mode."""
+    return float(layer_flops(model, x[:1])[0])
+
+
+def zero_shares(model: nn.Module) -> dict[str, float]:
+    """Fraction of zeros in each prunable weight."""
+    return {name: 1 - int(weight.count_nonzero()) / weight.numel() for name, weight in prunable_weights(model).items()}
+
+
+def scored_samples(strategy: SupervisedTemplate) -> float:
+    """Samples that the strategy's plugins have run forward and backward to score weights with, so far."""
+    return sum(getattr(plugin, "scored_samples", 0.0) for plugin in strategy.plugins)
+
+
+def forwarded_samples(strategy: SupervisedTemplate) -> int:
+    """Samples that the strategy's plugins have run forward, and no more, to train with, so far."""
+    return sum(getattr(plugin, "forwarded_samples", 0) for plugin in strategy.plugins)
+
+
+@dataclass
+class _Tally:
+    """Counts of one megabatch, before it is known what one sample costs.
+
+    Attributes:
+        example: two samples to measure the network with.
+        epoch: samples trained on in the current epoch.
+        trained, scored: samples that training and scoring have run forward and backward.
+        trained_on_zeros, scored_with_zeros: the same, times the fraction of zeros that each weight had.
+    """
+
+    example: Tensor | None = None
+    epoch: int = 0
+    trained: int = 0
+    scored: float = 0.0
+    trained_on_zeros: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    scored_with_zeros: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 class Compute(SeriesMetric):
@@ -45,71 +82,103 @@ class Compute(SeriesMetric):
 
     ``compute/train_flops`` is the sum of ``compute/forward_flops`` and ``compute/backward_flops`` (2x forward) of
     dense layers; ``compute/train_flops_if_skipped`` is what would be left of it if multiplications by zero weights
-    were skipped, which no ordinary kernel does at these densities: it is a theoretical figure, not a speed. Scoring
-    is forward and backward, too; ``compute/scoring_flops_if_skipped`` assumes the density that was there before the
-    pruning. What a strategy computes outside its own training batches (EWC's importances, LwF's teacher) is not
-    counted.
+    were skipped, which no ordinary kernel does at these densities: it is a theoretical figure, not a speed. The zeros
+    of an epoch are those at its end. Scoring is forward and backward, too; ``compute/scoring_flops_if_skipped`` takes
+    the zeros that there were before the epoch or the pruning.
+
+    The network is measured once for each megabatch, because it may grow, in training mode and in eval mode, because
+    they may differ: of a growing ensemble only the newest member trains, and all members predict. Forward passes that
+    training needs beside its own batches (a teacher's answers, statistics of batch norm) count as
+    ``compute/forward_flops``, if a plugin says how many in ``forwarded_samples``. What Avalanche's own plugins compute
+    there (EWC's importances, LwF's teacher) is not counted.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._forward: int | None = None
-        self._layers: dict[str, int] = {}
-        self._train_samples = 0
-        self._test_samples = 0
-        self._megabatch_samples = 0
-        self._skipped_flops = 0.0
-        self._skipped_scoring_flops = 0.0
-        self._scored = 0
-        self._skipped_before = 0.0
+        self._tally = _Tally()
+        self._forward = self._backward = self._skipped = 0.0
+        self._scoring = self._skipped_scoring = 0.0
+        self._validation = self._test = 0.0
+        self._zeros: dict[str, float] = {}
+        self._eval_flops = 0.0
         self._tests = 0
+        # How much is accounted for of what others count over the whole run.
+        self._scored = 0.0
+        self._forwarded = 0
+        self._validated = 0
 
     def before_training_exp(self, strategy: SupervisedTemplate) -> None:
         """Start counting the samples of this megabatch."""
-        self._megabatch_samples = 0
+        self._tally = _Tally()
 
     def after_training_iteration(self, strategy: SupervisedTemplate) -> None:
-        """Count samples; the first batch also measures the network."""
-        if self._forward is None:
-            self._forward, self._layers = layer_flops(strategy.model, strategy.mb_x[:1])
-        self._megabatch_samples += len(strategy.mb_y)
+        """Count samples."""
+        if self._tally.example is None:
+            # Batch norm in training mode may need more than one sample.
+            self._tally.example = strategy.mb_x[:2].clone()
+        self._tally.epoch += len(strategy.mb_y)
+
+    def after_training_epoch(self, strategy: SupervisedTemplate) -> None:
+        """Masks may change within a megabatch, so the share of zeros is read at the end of each epoch."""
+        self._count(strategy)
 
     def after_training_exp(self, strategy: SupervisedTemplate) -> None:
-        """The density is constant within a megabatch, so its share of zeros is read once."""
-        self._train_samples += self._megabatch_samples
-        scored, self._scored = self._scored, scored_samples(strategy)
-        self._skipped_scoring_flops += (self._scored - scored) * (1 + BACKWARD) * self._skipped_before
-        skipped = 0.0
-        for name, weight in prunable_weights(strategy.model).items():
-            skipped += self._layers.get(name, 0) * (1 - int((weight != 0).sum()) / weight.numel())
-        self._skipped_flops += self._megabatch_samples * (1 + BACKWARD) * skipped
-        self._skipped_before = skipped
+        """Measure the network and turn the counts of this megabatch into FLOPs."""
+        self._count(strategy)
+        tally = self._tally
+        if tally.example is None:
+            return
+        samples = len(tally.example)
+        total, layers = layer_flops(strategy.model, tally.example, training=True)
+        train = total / samples
+        self._eval_flops = flops_of_a_sample(strategy.model, tally.example)
+        both = 1 + BACKWARD
+        forwarded, self._forwarded = self._forwarded, forwarded_samples(strategy)
+        self._forward += tally.trained * train + (self._forwarded - forwarded) * self._eval_flops
+        self._backward += tally.trained * BACKWARD * train
+        self._scoring += tally.scored * both * train
+        for name, flops in layers.items():
+            self._skipped += tally.trained_on_zeros[name] * both * flops / samples
+            self._skipped_scoring += tally.scored_with_zeros[name] * both * flops / samples
+        selection = selection_of(strategy)
+        validated, self._validated = self._validated, selection.evaluated_samples if selection else 0
+        self._validation += (self._validated - validated) * self._eval_flops
 
     def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
-        """Count test samples."""
+        """Count the FLOPs of testing."""
         if on_test_stream(strategy):
-            self._test_samples += len(strategy.mb_y)
+            # A learner that waits is tested before it has trained at all.
+            self._eval_flops = self._eval_flops or flops_of_a_sample(strategy.model, strategy.mb_x)
+            self._test += len(strategy.mb_y) * self._eval_flops
 
     def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue] | None:
         """Cumulative FLOPs up to this megabatch."""
         if not on_test_stream(strategy):
             return None
         self._tests += 1
-        forward = self._forward or 0
-        scoring = self._scored * (1 + BACKWARD) * forward
-        selection = selection_of(strategy)
-        train = self._train_samples * (1 + BACKWARD) * forward
+        train = self._forward + self._backward
         values = {
-            "compute/forward_flops": float(self._train_samples * forward),
-            "compute/backward_flops": float(self._train_samples * BACKWARD * forward),
-            "compute/train_flops": float(train),
-            "compute/train_flops_if_skipped": train - self._skipped_flops,
-            "compute/scoring_flops": float(scoring),
-            "compute/scoring_flops_if_skipped": scoring - self._skipped_scoring_flops,
-            "compute/validation_flops": float((selection.evaluated_samples if selection else 0) * forward),
-            "compute/test_flops": float(self._test_samples * forward),
+            "compute/forward_flops": self._forward,
+            "compute/backward_flops": self._backward,
+            "compute/train_flops": train,
+            "compute/train_flops_if_skipped": train - self._skipped,
+            "compute/scoring_flops": self._scoring,
+            "compute/scoring_flops_if_skipped": self._scoring - self._skipped_scoring,
+            "compute/validation_flops": self._validation,
+            "compute/test_flops": self._test,
         }
         return self.emit(values, step=self._tests)
+
+    def _count(self, strategy: SupervisedTemplate) -> None:
+        tally, zeros = self._tally, zero_shares(strategy.model)
+        before, self._scored = self._scored, scored_samples(strategy)
+        for name, share in zeros.items():
+            tally.trained_on_zeros[name] += tally.epoch * share
+            tally.scored_with_zeros[name] += (self._scored - before) * self._zeros.get(name, 0.0)
+        tally.trained += tally.epoch
+        tally.scored += self._scored - before
+        tally.epoch = 0
+        self._zeros = zeros
 
 
 class Resources(SeriesMetric):

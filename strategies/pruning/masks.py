@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,30 @@ class EmptyLayerWarning(UserWarning):
     """A pruned layer kept no weight: nothing passes through it any more."""
 
 
+@runtime_checkable
+class SeparateNetworks(Protocol):
+    """A module made of whole networks, each with a classifier of its own, such as an ensemble."""
+
+    def separate_networks(self) -> Mapping[str, nn.Module]:
+        """Name of each network in the module -> the network."""
+
+
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that pruning may remove: name in the state dict -> parameter, in module order.
 
     They are the weights of all ``Conv2d`` (stem and 1x1 shortcuts included) and ``Linear`` modules, except the
-    last ``Linear``, which is the classifier. Biases and batch norm are never pruned.
+    last ``Linear``, which is the classifier. Biases and batch norm are never pruned. Of :class:`SeparateNetworks`
+    they are those of each network.
 
     Raises:
         ValueError: the model has no such weight.
     """
+    if isinstance(model, SeparateNetworks):
+        return {
+            f"{prefix}.{name}": weight
+            for prefix, network in model.separate_networks().items()
+            for name, weight in prunable_weights(network).items()
+        }
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     linear = [name for name, module in layers if isinstance(module, nn.Linear)]
     classifier = linear[-1] if linear else None

@@ -134,10 +134,13 @@ class PruningPlugin(SupervisedPlugin):
 
     def scoring_batches(self, strategy: SupervisedTemplate) -> Iterable[Batch]:
         """A seeded sample, without augmentation, of the data that the strategy is about to train on."""
-        dataset = strategy.adapted_dataset
+        return self.sample(strategy, strategy.adapted_dataset)
+
+    def sample(self, strategy: SupervisedTemplate, dataset: AvalancheDataset, *position: int) -> Iterable[Batch]:
+        """As many samples of ``dataset`` as a scoring reads; ``position`` tells the draws of one megabatch apart."""
         size = min(len(dataset), sample_size(strategy.experience, self.sample_fraction))
         size = min(size, self.scoring.samples or size)
-        rng = numpy_generator(self.seed, "scoring sample", strategy.clock.train_exp_counter)
+        rng = numpy_generator(self.seed, "scoring sample", strategy.clock.train_exp_counter, *position)
         if self.scoring.balanced:
             return self.batches_of(strategy, dataset, balanced_draw(np.asarray(list(dataset.targets)), size, rng))
         return self.batches_of(strategy, dataset, rng.choice(len(dataset), size, replace=False).tolist())

@@ -47,19 +47,26 @@ def choose(
         # The last round is written out: the power would be off by a rounding.
         reached = density if k == scoring.rounds else begin * (density / begin) ** (k / scoring.rounds)
         if scoring.revives:
-            scores = score(model, batches, masks=masks)  # type: ignore[call-arg]
+            scores = score(scored, batches, masks=masks)  # type: ignore[call-arg]
             masks = structure.select(model, scores, reached, distribution, within)
         else:
             masks = structure.select(model, score(scored, batches), reached, distribution, masks)
-            scored = copy.deepcopy(model)
-            zero_pruned_(scored, masks, structure)
+        scored = copy.deepcopy(model)
+        if not scoring.revives:
+            masks.apply_(scored)
+        silence_(scored, masks, structure)
     assert masks is not None
     return masks
 
 
-@torch.no_grad()
 def zero_pruned_(model: nn.Module, masks: Masks, structure: Structure) -> None:
     """Set to zero, in place, the pruned weights and what the structure silences with them."""
     masks.apply_(model)
+    silence_(model, masks, structure)
+
+
+@torch.no_grad()
+def silence_(model: nn.Module, masks: Masks, structure: Structure) -> None:
+    """Set to zero, in place, what the structure silences with pruned weights: biases and norms of removed channels."""
     for name, pruned in structure.silenced(model, masks).items():
         model.get_parameter(name).masked_fill_(pruned, 0)

@@ -3,20 +3,21 @@
 A score maps (model, batches) to one tensor per prunable weight, of the weight's shape, and leaves no trace:
 parameters, gradients, batch-norm statistics, train/eval modes and the global random state stay as they were,
 bit for bit. Batches are pairs (inputs, targets): ``inputs`` a tuple of tensors for ``model(*inputs)``,
-``targets`` of shape (batch,).
+``targets`` of shape (batch,). A score may read the batches several times, and must find the same ones every time.
 """
 
 from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from strategies.pruning.masks import prunable_weights
@@ -42,7 +43,7 @@ class Scoring:
             before, and the dense model.
         samples: how many samples the score reads at most; None: as many as the strategy's scoring sample has.
         balanced: the sample holds every class equally often, as far as it can.
-        passes: cost of scoring a sample once, in forward and backward passes of ordinary training.
+        passes: cost of a sample each time the score reads it, in forward and backward passes of ordinary training.
     """
 
     rounds: int = 1
@@ -104,10 +105,7 @@ def weights_and_gradients(model: nn.Module, batches: Iterable[Batch]) -> dict[st
         samples = 0
         for inputs, targets in batches:
             # The sum over samples, divided once at the end, is exact for batches of unequal size.
-            output = copied(*inputs)
-            if not torch.is_tensor(output) or not output.requires_grad:
-                raise ValueError(f"{type(model).__name__} gives no gradient to score its weights by: use magnitude")
-            F.cross_entropy(output, targets, reduction="sum").backward()
+            F.cross_entropy(output_of(copied, inputs), targets, reduction="sum").backward()
             samples += len(targets)
         if samples == 0:
             raise ValueError("a gradient score needs at least one sample")
@@ -115,6 +113,18 @@ def weights_and_gradients(model: nn.Module, batches: Iterable[Batch]) -> dict[st
             name: (weight.detach(), torch.zeros_like(weight) if weight.grad is None else weight.grad / samples)
             for name, weight in weights.items()
         }
+
+
+def output_of(model: nn.Module, inputs: tuple[Tensor, ...], parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+    """What ``model``, or the same network with other ``parameters``, makes of ``inputs``: logits (batch, classes).
+
+    Raises:
+        ValueError: the output carries no gradient.
+    """
+    output = functional_call(model, dict(parameters or {}), inputs)
+    if not torch.is_tensor(output) or not output.requires_grad:
+        raise ValueError(f"{type(model).__name__} gives no gradient to score its weights by: use magnitude")
+    return output
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from leaderboards.collect import collect
 
@@ -54,18 +55,27 @@ def test_examples_are_listed_with_their_descriptions(extended):
         assert re.search(rf"^  {line} +\w", listed, flags=re.M)
 
 
+def test_an_example_is_one_file_of_under_60_lines():
+    assert all(len(content.splitlines()) < 60 for content in examples().values())
+
+
 @pytest.mark.slow
 def test_examples_run_and_reach_a_board(extended, tmp_path):
     done = command(
         extended, "--stream", "stripes", "--strategy", "late", "--strategy", "APP", "--score", "gradient_size",
-        "--model", "cnn", "--epochs", "2", "--megabatches", "3", "--output", str(tmp_path / "out"),
+        "--set", "share=0.9", "--model", "cnn", "--epochs", "2", "--megabatches", "3",
+        "--output", str(tmp_path / "out"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    runs = collect(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
+    store = f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}"
+    runs = collect(store)
     assert {(v["strategy"], v["score"]) for v in runs.variant} == {("late", "gradient_size"), ("APP", "gradient_size")}
     assert list(runs["metrics.size/density"]) == pytest.approx([0.8**4.5] * 2, abs=1e-4)
+    [late] = [run.run_id for run in runs.itertuples() if run.variant["strategy"] == "late"]
+    history = MlflowClient(store).get_metric_history(late, "size/density")
+    assert [point.value for point in history] == pytest.approx([1, 1, 0.8**4.5], abs=1e-4)
     pages = list((tmp_path / "out" / "leaderboards").glob("stripes*.md"))
-    assert len(pages) == 1 and "gradient_size" in pages[0].read_text()
+    assert len(pages) == 1 and "late (gradient_size, share 0.9)" in pages[0].read_text()
 
 
 def test_readme_opens_with_the_two_commands():

@@ -63,6 +63,8 @@ def test_every_entry_runs(result_of, stream, options):
         assert result.final("size/density") > 0.98
     elif result.config.strategy == "APP-reference":
         assert result.final("size/density") < 0.9 * result.config.density, "its masks intersect"
+    elif result.config.structure == "2:4":
+        assert result.config.density <= result.final("size/density") < 0.6, "input channels that are no four keep more"
     elif result.config.structure == "filters":
         assert 0.5 * result.config.density < result.final("size/density") <= result.config.density
     elif result.config.schedule != "none":

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from strategies.pruning.masks import Masks, keep_largest, prunable_weights
 from strategies.pruning.scores import magnitude, snip, taylor_fo
@@ -68,6 +69,35 @@ def test_one_finite_score_for_each_prunable_weight(score, make_net, samples):
 
 
 @every_score
+@pytest.mark.parametrize("layer", [1, 4, 8, 10])
+def test_scores_are_finite_where_a_layer_is_gone(score, layer, make_net, samples):
+    """Without the classifier, the last of them, no gradient reaches any weight."""
+    model = make_net().double()
+    nn.init.zeros_(model[layer].weight)
+    assert all(torch.isfinite(values).all() for values in score(model, cut(samples, 12)).values())
+
+
+class TwoHeads(nn.Module):
+    """A classifier for each task; the weights of the first count as prunable, as they are not the last ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(6, 5)
+        self.heads = nn.ModuleList([nn.Linear(5, 3), nn.Linear(5, 3)])
+
+    def forward(self, x, task):
+        return self.heads[int(task[0])](self.hidden(x))
+
+
+@pytest.mark.parametrize("name", ["snip", "taylor", "grasp", "synflow", "iterative_snip", "force", "prospr"])
+def test_what_the_samples_do_not_reach_scores_zero(name, samples):
+    x, y = samples
+    scores = SCORES.load(name).target(TwoHeads().double(), [((x, torch.ones_like(y)), y)])
+    assert (scores["heads.0.weight"] == 0).all()
+    assert (scores["hidden.weight"] != 0).all()
+
+
+@every_score
 def test_scoring_leaves_no_trace(score, make_net, samples):
     model = make_net(dropout=True).double()
     model(samples[0]).sum().backward()
@@ -83,9 +113,9 @@ def test_scoring_leaves_no_trace(score, make_net, samples):
 def test_a_score_does_not_depend_on_modes_gradients_or_grad_mode(score, make_net, samples):
     model = make_net().double()
     expected = score(model, cut(samples, 12))
+    model.eval()
     model(samples[0]).sum().backward()
     model.requires_grad_(False)
-    model.eval()
     with torch.no_grad():
         assert equal(score(model, cut(samples, 12)), expected)
 
@@ -101,6 +131,37 @@ def test_a_saved_and_loaded_model_scores_as_in_memory(score, make_net, samples, 
     assert equal(score(loaded, cut(samples, 12)), score(model, cut(samples, 12)))
 
 
+class Counted:
+    """Batches that count how many samples have been read."""
+
+    def __init__(self, batches):
+        self.batches = batches
+        self.samples = 0
+
+    def __iter__(self):
+        for inputs, targets in self.batches:
+            self.samples += len(targets)
+            yield inputs, targets
+
+
+@pytest.mark.parametrize("batches", [1, 2, 5])
+@pytest.mark.parametrize("name", SCORES.names())
+def test_a_score_costs_the_passes_that_are_counted_for_it(name, batches):
+    """Measured with torch's counter; the first layer, which needs no gradient of its input, is a small part here."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 12, 3, padding=1), nn.ReLU()
+    )
+    model.extend([nn.Conv2d(12, 12, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)])
+    sample = (torch.randn(1, 1, 6, 6),), torch.zeros(1, dtype=torch.long)
+    with FlopCounterMode(display=False) as training:
+        nn.functional.cross_entropy(model(*sample[0]), sample[1]).backward()
+    entry, read = SCORES.load(name), Counted([sample] * batches)
+    with FlopCounterMode(display=False) as scoring:
+        entry.target(model, read)
+    counted = read.samples * entry.traits.get("passes", 1.0)
+    assert scoring.get_total_flops() / training.get_total_flops() == pytest.approx(counted, rel=0.03)
+
+
 @pytest.mark.parametrize("name", ["magnitude", "random"])
 def test_scores_without_data_read_none(name, make_net):
     def unreadable():
@@ -110,7 +171,7 @@ def test_scores_without_data_read_none(name, make_net):
     assert SCORES.load(name).target(make_net(), unreadable())
 
 
-@pytest.mark.parametrize("name", ["snip", "taylor"])
+@pytest.mark.parametrize("name", ["snip", "taylor", "grasp", "synflow", "iterative_snip", "force", "prospr"])
 def test_a_gradient_score_needs_a_sample(name, make_net):
     with pytest.raises(ValueError, match="at least one sample"):
         SCORES.load(name).target(make_net(), [])
@@ -176,9 +237,11 @@ def test_snip_ignores_running_statistics(make_net, samples):
     assert equal(snip(model, cut(samples)), expected)
 
 
-@pytest.mark.parametrize("score", [snip, taylor_fo, magnitude])
-def test_a_pruned_weight_scores_exactly_zero(score, make_net, samples):
-    model = make_net().double()
+@pytest.mark.parametrize(
+    "name", ["snip", "taylor", "magnitude", "grasp", "synflow", "iterative_snip", "force", "prospr"]
+)
+def test_a_pruned_weight_scores_exactly_zero(name, make_net, samples):
+    model, score = make_net().double(), SCORES.load(name).target
     kept = {name: weight.numel() // 3 for name, weight in prunable_weights(model).items()}
     masks = keep_largest(snip(model, cut(samples)), kept)
     masks.apply_(model)

@@ -138,7 +138,7 @@ def test_static_random_keeps_one_erk_mask_for_ever(run):
 
 def test_static_random_masks_differ_between_seeds(make_learner, make_net, make_stream, train):
     def mask(seed):
-        learner = make_learner(seed=seed, make_model=lambda k: make_net(seed), epochs=1)
+        learner = make_learner(seed=seed, make_model=lambda _: make_net(seed), epochs=1)
         strategy = STRATEGIES.load("static-random").target(learner, Pruning(scope="erk"))
         return Masks.of(prunable_weights(train(strategy, make_stream()).model))
 

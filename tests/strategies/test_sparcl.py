@@ -1,0 +1,165 @@
+"""SparCL's masks: wider at first, then shrunk by what matters to old and new data, and grown back at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from strategies import sparcl as sparcl_module
+from strategies.anytime import Pruning
+from strategies.pruning.masks import prunable_weights
+from strategies.pruning.regrow import kept_per_layer, update_steps
+from strategies.registry import DISTRIBUTIONS, STRATEGIES
+from strategies.sparcl import TaskAwareMasking, continual_weight_importance
+
+SIZE = 54 + 324 + 288
+"""Prunable weights of the network of ``make_net``."""
+
+KEPT = round(0.8**4.5 * SIZE)
+
+
+class Diary(SupervisedPlugin, supports_distributed=False):
+    """What the plugin's state is at the start of each megabatch and in each step before the update."""
+
+    def __init__(self, plugin):
+        super().__init__()
+        self.plugin = plugin
+        self.started, self.steps = [], []
+
+    def _state(self, strategy):
+        weights = {name: w.detach().clone() for name, w in prunable_weights(strategy.model).items()}
+        return self.plugin.masks, self.plugin.ready, weights
+
+    def before_training_exp(self, strategy, *args, **kwargs):
+        self.started.append(self._state(strategy))
+
+    def before_update(self, strategy, *args, **kwargs):
+        self.steps.append(self._state(strategy))
+
+
+@pytest.fixture(scope="module")
+def stream(make_stream):
+    return make_stream()
+
+
+@pytest.fixture
+def trained(make_learner, train, stream):
+    """Function: settings, recipe -> plugin and diary of a run."""
+
+    def run(*, own=None, **recipe):
+        pruning = Pruning(scope="local")
+        strategy = STRATEGIES.load("SparCL").target(make_learner(**{"epochs": 6, **recipe}), pruning, **(own or {}))
+        plugin = next(p for p in strategy.plugins if isinstance(p, TaskAwareMasking))
+        diary = Diary(plugin)
+        strategy.plugins.append(diary)
+        train(strategy, stream)
+        return plugin, diary
+
+    return run
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_importance_is_equation_1(memory):
+    rng = np.random.default_rng(0)
+    w, now, before = rng.normal(size=(3, 4, 5))
+    expected = abs(w) + 0.7 * abs(now) + (1.3 * abs(before) if memory else 0)
+    tensors = [{"layer": torch.tensor(values)} for values in (w, abs(now), abs(before))]
+    found = continual_weight_importance(*tensors[:2], tensors[2] if memory else None, alpha=0.7, beta=1.3)
+    np.testing.assert_allclose(found["layer"].numpy(), expected)
+
+
+@pytest.mark.parametrize("inter", [0.0, 0.05, 0.2, 1.0])
+@pytest.mark.parametrize("every", [1, 2, 4, 9])
+def test_it_is_wider_from_the_second_megabatch_on_until_the_first_adjustment(trained, inter, every):
+    _, diary = trained(own={"inter": inter, "every": every})
+    wide = min(KEPT + round(inter * SIZE), SIZE)
+    assert [masks.nonzeros for masks, _, _ in diary.started] == [KEPT, wide, wide]
+    steps = iter(diary.steps)
+    for t in range(3):
+        first = update_steps(6 * (t + 1), every * (t + 1))[0]
+        for step in range(6 * (t + 1)):
+            masks, ready, _ = next(steps)
+            settled = t == 0 or step >= first
+            assert ready == settled
+            assert masks.nonzeros == (KEPT if settled else wide)
+
+
+def test_after_an_adjustment_every_layer_has_the_count_it_began_with(trained):
+    _, diary = trained(own={"intra": 0.1, "inter": 0.2, "every": 1})
+    sizes = {name: w.numel() for name, w in diary.started[0][2].items()}
+    uniform = DISTRIBUTIONS.load("local").target(diary.started[0][2], 0.8**4.5, sizes)
+    assert all(kept_per_layer(masks) == uniform for masks, ready, _ in diary.steps if ready)
+    assert sum(ready for _, ready, _ in diary.steps) > 20
+    wide = kept_per_layer(diary.started[1][0])
+    for name, size in sizes.items():
+        assert wide[name] / size == pytest.approx(0.8**4.5 + 0.2, abs=1 / size + 0.01)
+
+
+def test_weights_that_widen_the_mask_are_zero_and_kept_ones_stay(trained):
+    _, diary = trained(own={"inter": 0.2}, epochs=2)
+    masks, _, weights = diary.started[1]
+    zeros = sum(int((weights[name][mask] == 0).sum()) for name, mask in masks.items())
+    assert zeros >= round(0.2 * SIZE)
+    assert sum(int((w != 0).sum()) for w in weights.values()) > 0.9 * KEPT
+
+
+def test_the_least_important_weights_of_each_layer_go_and_as_many_come(trained, monkeypatch):
+    adjustments, exchange = [], TaskAwareMasking.exchange
+
+    def importance(self, strategy, step):
+        generator = torch.Generator().manual_seed(step)
+        scores = {n: torch.rand(w.shape, generator=generator) for n, w in prunable_weights(strategy.model).items()}
+        adjustments.append([scores, self.masks])
+        return scores
+
+    def remember(self, strategy, kept, grown):
+        if kept != self.masks:
+            adjustments[-1] += [kept, grown]
+        exchange(self, strategy, kept, grown)
+
+    monkeypatch.setattr(TaskAwareMasking, "importance", importance)
+    monkeypatch.setattr(TaskAwareMasking, "exchange", remember)
+    trained(own={"intra": 0.1, "inter": 0.2, "every": 1})
+    assert len(adjustments) == 3 * 5
+    for scores, before, kept, grown in adjustments:
+        assert kept <= before
+        assert kept <= grown
+        assert kept.nonzeros == KEPT - round(0.1 * SIZE)
+        assert grown.nonzeros == KEPT
+        for name, mask in kept.items():
+            assert scores[name][mask].min() > scores[name][before[name] & ~mask].max()
+
+
+@pytest.mark.parametrize("replay", ["full", "last", "buffer", "none"])
+def test_importance_is_measured_on_the_newest_megabatch_and_on_what_replay_brings(
+    trained, stream, numbers, monkeypatch, replay
+):
+    looked_at, measure = [], sparcl_module.gradient_sizes
+
+    def remember(model, batches):
+        batches = list(batches)
+        looked_at.append({number for (x,), _ in batches for number in numbers(x)})
+        return measure(model, batches)
+
+    monkeypatch.setattr(sparcl_module, "gradient_sizes", remember)
+    plugin, _ = trained(replay=replay, buffer_size=8, epochs=4, own={"every": 2})
+    samples = [set(experience.dataset.sample_id) for experience in stream.train_stream]
+    newest, *rest = looked_at
+    assert newest <= samples[0]
+    for t in (1, 2):
+        newest, *rest = rest
+        assert newest <= samples[t]
+        assert len(newest) == round(0.2 * 16)
+        if replay != "none":
+            earlier, *rest = rest
+            assert len(earlier) == round(0.2 * 16)
+            assert earlier <= set().union(*samples[:t])
+    assert not rest
+    assert plugin.scored_samples == len(looked_at) * round(0.2 * 16)
+
+
+def test_one_step_leaves_no_room_for_wider_masks(trained):
+    _, diary = trained(epochs=1, replay="none")
+    assert all(ready and masks.nonzeros == KEPT for masks, ready, _ in diary.started + diary.steps)
