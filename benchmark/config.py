@@ -255,7 +255,7 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
     except UnknownName as error:
         raise UsageError(str(error)) from error
     options["settings"] = settings_for(entry, options.get("settings") or {})
-    options |= _tau(options)
+    options |= _tau(options, structured="structure" in entry.traits["options"])
     defaults = {
         "resolution": traits.get("resolution", 32),
         "megabatches": traits["megabatches"][0],
@@ -280,13 +280,16 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
     return config
 
 
-def _tau(options: dict[str, Any]) -> dict[str, float]:
-    """Tau, where something else says it: a density, or the numbers of N:M. Takes ``density`` out of ``options``."""
+def _tau(options: dict[str, Any], structured: bool) -> dict[str, float]:
+    """Tau, where something else says it: a density, or the numbers of N:M where the strategy has a structure.
+
+    Takes ``density`` out of ``options``.
+    """
     density = options.pop("density", None)
     if density is not None and "tau" in options:
         raise UsageError("--tau and --density say the same thing: give one of them")
     try:
-        numbers = n_and_m(str(options.get("structure", "")))
+        numbers = n_and_m(str(options.get("structure", ""))) if structured else ()
         if numbers and 0 < numbers[0] <= numbers[1]:
             share = numbers[0] / numbers[1]
             asked = float(density) if density is not None else density_of(float(options.get("tau", tau_of(share))))

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def run(
         if store
         else nullcontext(None)
     )
-    with tracked as logger:
+    with _without_deprecations(), tracked as logger:
         metrics = [AnytimePerformance(), ModelSize(), ReferenceGap(), Resources(), CleanGap(), Compute()]
         evaluator = EvaluationPlugin(*metrics, loggers=[logger] if logger else [_Silent()])
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
@@ -204,6 +205,20 @@ def _check_layers(config: RunConfig, data: StreamData) -> None:
         for pattern in unmatched(config.layer_density, layers):
             names = ", ".join(name.removesuffix(".weight") for name in layers)
             raise UsageError(f"--layer-density {pattern}: {config.model} has no such layer; it has {names}")
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Hide what Avalanche and torch deprecate: Avalanche insists on showing it, and no user of ours can mend it."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def others(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, DeprecationWarning):
+                show(message, category, *place, **more)
+
+        warnings.showwarning = others
+        yield
 
 
 class _Silent:

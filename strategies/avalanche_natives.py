@@ -132,7 +132,10 @@ def synaptic_intelligence(learner: Learner, pruning: Pruning, *, si_lambda: Weig
 def lwf(
     learner: Learner, pruning: Pruning, *, alpha: Weight = 1.0, temperature: Annotated[float, Gt(0)] = 2.0
 ) -> SupervisedTemplate:
-    """Avalanche's LwF: learning without forgetting, the last predictor's answers beside the labels."""
+    """Avalanche's LwF: learning without forgetting, the last predictor's answers beside the labels.
+
+    Avalanche leaves the teacher in training mode: it answers with the statistics of the batch, not as it was tested.
+    """
     return AvalancheLwF(**_arguments(learner, pruning, validate_on="none"), alpha=alpha, temperature=temperature)
 
 
@@ -147,10 +150,12 @@ def lwf(
 def der(learner: Learner, pruning: Pruning, *, alpha: Weight = 0.1, beta: Weight = 0.5) -> SupervisedTemplate:
     """Avalanche's DER: dark experience replay, of logits (alpha) and, unless beta is 0, of labels (DER++).
 
-    Avalanche stores the logits of the last epoch's model, before the best one is restored.
+    Avalanche stores the logits of the last epoch's model, before the best one is restored. It replays nothing while its
+    buffer holds fewer samples than a batch of them, so that such batches are never larger than the buffer.
     """
     arguments = _arguments(learner, pruning, validate_on="buffer")
-    return AvalancheDER(**arguments, mem_size=learner.buffer_size, alpha=alpha, beta=beta)
+    replayed = min(learner.batch_size, learner.buffer_size)
+    return AvalancheDER(**arguments, mem_size=learner.buffer_size, batch_size_mem=replayed, alpha=alpha, beta=beta)
 
 
 def _arguments(learner: Learner, pruning: Pruning, validate_on: str) -> dict[str, Any]:

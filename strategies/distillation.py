@@ -75,7 +75,8 @@ def distillation(
        the loss (1 - alpha) CE(student, label) + alpha T ** 2 KL(teacher || student), both softened by T.
 
     The teacher sees the same augmented images as the student and answers in eval mode. It costs one more forward pass
-    for each training image, which is counted. Unlike Avalanche's LwF it distils on replayed data, too, and the two
-    parts of the loss add up to one. In the papers the student starts afresh; here it is the teacher's warm start.
+    for each training image, which is counted. Unlike Avalanche's LwF it distils on replayed data, too, the teacher is
+    the predictor as it was tested, and the two parts of the loss add up to one. In the papers the student starts
+    afresh; here it is the teacher's warm start.
     """
     return AnytimeStrategy(learner=learner, plugins=[Distillation(alpha, temperature)])

@@ -126,7 +126,7 @@ def ebb_and_flow(
        gradients of different layers do not compare.
     3. Ebb: after ``settle`` of the megabatch's optimiser steps, measure abs(w g) on a sample of what is trained on, and
        prune back to d by its mean over the megabatches since each weight was grown, the one before counting ``memory``
-       times as much, and so on (0: this megabatch alone; 1: all alike). Here all layers compete.
+       times as much, and so on (0: this megabatch alone; 1: all alike). Under ``--scope global`` all layers compete.
     4. Train on to the end at d. Epochs that end in between are not handed over.
 
     The first megabatch has the measurement of step 3, too, for its data may be gone at the next. Nothing depends on

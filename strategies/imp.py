@@ -34,13 +34,15 @@ class Rewinding(PruningPlugin):
         chosen = self.choose(strategy, density, within=self.masks)
         if self._early is not None:
             strategy.model.load_state_dict(self._early)
+            # Momentum of the weights that training has left behind must not push the early ones.
+            strategy.optimizer.state.clear()
         self.use(chosen, strategy.model)
 
 
 @STRATEGIES.register(
     "IMP",
     options=("tau", "scope", "structure", "known_length"),
-    reference="Frankle and Carbin 2019, arXiv 1803.03635, strategy 2; Frankle et al. 2020, arXiv 1912.05671, section 3",
+    reference="Frankle and Carbin 2019, arXiv 1803.03635, appendix B (1); Frankle et al. 2020, arXiv 1912.05671",
 )
 def imp(learner: Learner, pruning: Pruning, *, rewind_to: Annotated[int, Ge(0)] = 0) -> AnytimeStrategy:
     """Iterative magnitude pruning with weight rewinding: lottery tickets along the stream.
@@ -51,9 +53,9 @@ def imp(learner: Learner, pruning: Pruning, *, rewind_to: Annotated[int, Ge(0)] 
     3. Rewind what is left to its value after ``rewind_to`` megabatches (0: the initialisation), and train on the
        replayed data.
 
-    What is carried from megabatch to megabatch is the mask alone, so that each training pays for a start from
-    scratch. Before megabatch ``rewind_to`` weights are pruned and not rewound.
+    What is carried from megabatch to megabatch is the mask alone, so that each training pays for a start from scratch.
+    Before megabatch ``rewind_to`` weights are pruned and not rewound; a learner that waits counts its trainings.
     """
-    parts = replace(pruning, score="magnitude").parts(learner)
+    parts = replace(pruning, score="magnitude", nested=True).parts(learner)
     parts["schedule"] = Progressive(pruning.tau, learner.megabatches, start=0)
     return AnytimeStrategy(learner=learner, plugins=[Rewinding(rewind_to=rewind_to, **parts)])

@@ -26,6 +26,6 @@ def lrr(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     The learning rate of an ALMA learner starts anew with every megabatch, so that rewinding it needs no code here.
     With one megabatch there is no training before the pruning: it is then magnitude pruning at initialisation.
     """
-    parts = replace(pruning, score="magnitude").parts(learner)
+    parts = replace(pruning, score="magnitude", nested=True).parts(learner)
     parts["schedule"] = Progressive(pruning.tau, learner.megabatches, start=0)
     return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(**parts)])

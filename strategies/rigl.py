@@ -17,7 +17,13 @@ from strategies.registry import STRATEGIES
 
 
 class RiggedLottery(PruneAndRegrow):
-    """Grows where the gradient is largest, in place of an optimiser step."""
+    """Grows where the gradient is largest, in place of an optimiser step.
+
+    Attributes:
+        ready: False while the grown weights are still at zero, because no step has followed the update.
+    """
+
+    ready = True
 
     def preference_at_start(self, strategy: SupervisedTemplate) -> Scores:
         """Gradients on a scoring sample."""
@@ -25,7 +31,8 @@ class RiggedLottery(PruneAndRegrow):
 
     def before_update(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Update the masks if it is time to, by the gradients of this batch, which then move no weight."""
-        if not self.due(strategy):
+        self.ready = not self.due(strategy)
+        if self.ready:
             return
         # Pruned weights are zeros in dense tensors: their gradients are there, unmasked, after any backward pass.
         weights = prunable_weights(strategy.model)
@@ -63,7 +70,8 @@ def rigged_lottery(
     so that nothing depends on the number of megabatches; a megabatch too short for ``every`` steps has one update in
     the middle of the time before its deadline; and a layer exchanges no more weights than it has pruned, so that a
     full one, as ERK makes of small layers, is left alone. A weight that is dropped and grown again by the same update
-    starts at zero, as the paper has it; the authors' code lets it keep its value.
+    starts at zero, as the paper has it; the authors' code lets it keep its value. An epoch that ends with an update is
+    not handed over, if there is another one.
     """
     drawn = replace(pruning, score="random", schedule="one_shot", structure="unstructured")
     plugin = RiggedLottery(every=every, fraction=fraction, until=until, **drawn.parts(learner))

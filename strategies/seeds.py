@@ -11,7 +11,8 @@ import torch
 def derived_seed(seed: int, role: str, *path: int) -> int:
     """A 63-bit seed for one role (``"split"``, ``"shuffle"``) and an optional position (megabatch, epoch).
 
-    It depends on nothing but the arguments: not on the machine, the strategy or what ran before.
+    It depends on nothing but the arguments: not on the machine, the strategy or what ran before. Zeros at the end of
+    the path do not count: (role, 3) and (role, 3, 0) are the same seed, so tell draws apart by numbers from 1.
     """
     entropy = [seed, zlib.crc32(role.encode()), *path]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))

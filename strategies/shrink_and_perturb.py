@@ -68,6 +68,7 @@ def shrink_and_perturb(
     with these defaults, and so does this: the noise then fits each layer's width and kind, as one sigma cannot. All
     parameters take part, biases and batch norm too. The batch-norm statistics are mixed in the same way (the authors'
     code starts them anew; they are estimated again within a few batches either way), so that both ends are exact:
-    shrink 1 and perturb 0 is ``dense``, shrink 0 and perturb 1 is ``from-scratch``.
+    shrink 1 and perturb 0 is ``dense``, shrink 0 and perturb 1 is ``from-scratch`` (unless momentum is carried over,
+    which from-scratch forgets).
     """
     return AnytimeStrategy(learner=learner, plugins=[ShrinkAndPerturb(learner.make_model, shrink, perturb)])

@@ -78,10 +78,14 @@ class TaskAwareMasking(RegrowingPlugin):
         return continual_weight_importance(prunable_weights(model), now, before, self.alpha, self.beta)
 
     def _changed(self, density: float) -> Counts:
-        """Counts of each layer when the density of all layers together is changed by ``density``."""
+        """Counts of each layer when the density of all layers together is changed by ``density``.
+
+        It is never more than halved: a network sparser than ``intra`` would lose all its weights at once.
+        """
         assert self.masks is not None
-        total = sum(self._settled.values()) + round(density * self.masks.size)
-        return in_proportion(self._settled, min(max(total, 0), self.masks.size), self.masks)
+        settled = sum(self._settled.values())
+        total = max(settled + round(density * self.masks.size), settled // 2)
+        return in_proportion(self._settled, min(total, self.masks.size), self.masks)
 
 
 def continual_weight_importance(
@@ -124,13 +128,13 @@ def sparcl(
        of these ends the wider phase, whose epochs are never handed over.
 
     This is the paper's task-aware dynamic masking alone: its dynamic data removal and dynamic gradient masking are left
-    out. On an ALMA stream a task is a megabatch, D_t a sample of it (``score_fraction`` of one), and M a sample
-    of what replay brings from earlier megabatches; without replay the third term is absent. All megabatches have all
-    classes, so that the paper's single-head loss on D_t is the ordinary one. A megabatch of no more than ``every``
-    epochs has one adjustment, half way. The masks widen and shrink in proportion in all layers, grown weights start at
-    zero with fresh momentum, and all convolutions are pruned, where the authors' configuration spares stem and
-    shortcuts. The defaults are what that code uses for 75 % sparsity; it merges the two gradient terms into one of
-    weight 0.5.
+    out. On an ALMA stream a task is a megabatch, D_t a sample of it (``score_fraction`` of one), and M a sample of what
+    replay brings from earlier megabatches; without replay the third term is absent. All megabatches have all classes,
+    so that the paper's single-head loss on D_t is the ordinary one. A megabatch of no more than ``every`` epochs has
+    one adjustment, half way, and none removes more than half of the weights. The masks widen and shrink in proportion
+    in all layers, grown weights start at zero with fresh momentum, and all convolutions are pruned, where the authors'
+    configuration spares stem and shortcuts. The defaults are what that code uses for 75 % sparsity; it merges the two
+    gradient terms into one of weight 0.5.
     """
     drawn = replace(pruning, score="random", schedule="one_shot", structure="unstructured")
     plugin = TaskAwareMasking(alpha=alpha, beta=beta, intra=intra, inter=inter, every=every, **drawn.parts(learner))

@@ -29,11 +29,11 @@ SCORING_BATCH = 128
 class PruningPlugin(SupervisedPlugin):
     """Prunes at the start of a megabatch and keeps the pruned weights at zero through every optimiser step.
 
-    The plugin reads the density from ``schedule``, draws samples from the data that the strategy is about
-    to train on (after replay), as many as ``sample_fraction`` of one megabatch, scores the weights on them and
-    keeps exactly round(density * n), or what ``structure`` makes of it. With ``nested`` a pruned weight never comes
-    back. Without it, every pruned weight is first given back the value it had when it was pruned, and all weights
-    are ranked anew.
+    The plugin reads the density from ``schedule``, draws samples from the data that the strategy is about to train on
+    (its adapted data set: after our replay; Avalanche's Replay and DER add theirs later), as many as
+    ``sample_fraction`` of one megabatch, scores the weights on them and keeps exactly round(density * n), or what
+    ``structure`` makes of it. With ``nested`` a pruned weight never comes back. Without it, every pruned weight is
+    first given back the value it had when it was pruned, and all weights are ranked anew.
 
     Attributes:
         masks: what is kept now; None before the first pruning.

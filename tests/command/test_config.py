@@ -86,6 +86,7 @@ def test_n_of_m_says_the_density():
     assert two_of_four.density == pytest.approx(0.5)
     assert config(structure="2:4", density=0.5) == two_of_four
     assert "scope" not in two_of_four.variant() and two_of_four.variant()["structure"] == "2:4"
+    assert config(strategy="RigL", structure="2:4").variant() == config(strategy="RigL").variant()
 
 
 def test_a_stream_of_unknown_length_is_cut_as_usual_and_the_learner_is_not_told():

@@ -34,6 +34,7 @@ def test_every_strategy_runs_over_a_real_stream(command, tmp_path):
         assert f"\n{name} on digits (real images), 2 megabatches" in done.stdout
     index = (tmp_path / "results" / "leaderboards" / "README.md").read_text()
     assert "digits" in index and "Traceback" not in done.stderr
+    assert "deprecat" not in done.stderr.lower(), "nobody who runs this can mend it"
 
 
 EMBEDDED = ("digits", "synthetic")

@@ -368,6 +368,19 @@ def test_every_hand_over_has_exactly_the_final_density(name, make, train, stream
     assert all(Masks.of(now["weights"]) <= now["masks"] for now in watch["after_training_exp"])
 
 
+def test_rigl_does_not_hand_over_weights_that_were_grown_and_not_yet_trained(make, train, stream, monkeypatch):
+    """One batch an epoch, an update in place of the third step: that epoch validates best, but its growth is zeros."""
+    scores = iter([1, 2, 9, 3] * 3)
+    monkeypatch.setattr(selection, "count_correct", lambda *_: next(scores))
+    watch = Watch(after_training_epoch=state, after_training_exp=state)
+    train(make("RigL", after=[watch], replay="none", own={"every": 2, "until": 1.0}), stream)
+    for t in range(3):
+        epochs, ended = watch["after_training_epoch"][4 * t : 4 * t + 4], watch["after_training_exp"][t]
+        assert Masks.of(epochs[2]["weights"]).nonzeros < KEPT
+        assert all(map(torch.equal, ended["weights"].values(), epochs[3]["weights"].values()))
+        assert Masks.of(ended["weights"]) == ended["masks"]
+
+
 @dynamic
 def test_masks_are_selected_with_the_weights_they_belong_to(name, make, train, stream, monkeypatch):
     scores = iter(range(1000, 0, -1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,32 @@ def test_imp_rewinds_to_the_initialisation_and_not_to_another(run, make_net):
     first = make_net(0).state_dict()
     last = flat(names, pruned[-1])
     np.testing.assert_array_equal(last[last != 0], flat(names, first)[last != 0])
+
+
+def test_imp_starts_without_the_momentum_of_what_it_leaves_behind(make_learner, make_stream, train):
+    """Although the recipe carries momentum from megabatch to megabatch, as LRR shows."""
+
+    def momentum(name):
+        found = []
+
+        class Note(SupervisedPlugin):
+            def before_training_iteration(self, strategy, *args, **kwargs):
+                if strategy.clock.train_exp_iterations == 0:
+                    found.append(len(strategy.optimizer.state))
+
+        strategy = STRATEGIES.load(name).target(make_learner(carry_momentum=True), Pruning())
+        strategy.plugins.append(Note())
+        train(strategy, make_stream())
+        return found
+
+    assert momentum("IMP") == [0, 0, 0]
+    assert momentum("LRR")[1:] != [0, 0]
+
+
+@pytest.mark.parametrize("name", ["LRR", "IMP"])
+def test_rewinding_is_nested_whatever_was_asked(run, name):
+    names, _, pruned, _ = run(name, Pruning(tau=TAU, nested=False))
+    assert all((kept(names, later) <= kept(names, earlier)).all() for earlier, later in pairwise(pruned))
 
 
 @pytest.mark.parametrize("name", ["GMP", "LRR", "IMP"])

@@ -1,0 +1,95 @@
+"""What a strategy does not declare cannot change its result: two runs of one row are the same method."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from strategies.anytime import Pruning
+from strategies.registry import STRATEGIES
+
+OTHER = {
+    "score": "random",
+    "schedule": "linear",
+    "tau": 3.0,
+    "scope": "local",
+    "structure": "filters",
+    "nested": False,
+    "score_fraction": 0.6,
+}
+"""For each field of Pruning another value than the default."""
+
+
+@pytest.fixture
+def weights(make_learner, make_stream):
+    """Function: strategy, pruning, recipe -> the final state of the model."""
+
+    def of(name, pruning, **recipe):
+        options = {"megabatches": 5, "epochs": 4, "weight_decay": 0.1, "batch_size": 8, **recipe}
+        strategy = STRATEGIES.load(name).target(make_learner(**options), pruning)
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for experience in make_stream(samples=100, megabatches=5).train_stream:
+                strategy.train(experience, eval_streams=[])
+        return strategy.model.state_dict()
+
+    return of
+
+
+def usual(name):
+    """The pruning options that the command gives the strategy by default."""
+    return replace(Pruning(), **STRATEGIES.load(name).traits.get("defaults", {}))
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_fields_that_are_not_declared_change_nothing(weights, name):
+    """Fields that are nothing without pruning (of Avalanche's strategies as they come) count as undeclared."""
+    declared = set(STRATEGIES.load(name).traits["options"])
+    if usual(name).schedule == "none":
+        declared = {"schedule"}
+    undeclared = {field: value for field, value in OTHER.items() if field not in declared}
+    assert same(weights(name, usual(name)), weights(name, replace(usual(name), **undeclared)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_the_length_and_the_buffer_are_declared(weights, name):
+    declared = STRATEGIES.load(name).traits["options"]
+    prunes = usual(name).schedule != "none"
+    changed = {
+        **({} if "known_length" in declared and prunes else {"megabatches": 9}),
+        **({} if "buffer_size" in declared else {"buffer_size": 7}),
+    }
+    assert same(weights(name, usual(name)), weights(name, usual(name), **changed))
+
+
+NO_EFFECT = {
+    ("RigL", "score_fraction"): "is read with every=0 alone",
+    ("SparCL", "score_fraction"): "gradients hardly count beside abs(w) on this network",
+}
+"""Declared and read, but without effect here."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        pytest.param(name, field, id=f"{name}-{field}")
+        for name in STRATEGIES.names()
+        for field in STRATEGIES.load(name).traits["options"]
+        if field in OTHER and usual(name).schedule != "none" and (name, field) not in NO_EFFECT
+    ],
+)
+def test_fields_that_are_declared_change_something(weights, name, field):
+    """Learning fast enough that what is not nested comes back."""
+    value = {"scope": "erk" if usual(name).scope == "local" else "local"}.get(field, OTHER[field])
+    assert not same(weights(name, usual(name), lr=0.3), weights(name, replace(usual(name), **{field: value}), lr=0.3))
