@@ -170,11 +170,16 @@ class RunConfig(BaseModel):
             versions["structure_version"] = structure_named(self.structure).version
         return {"strategy": self.strategy, **options, **self.settings, **versions}
 
-    def plain(self) -> RunConfig:
-        """The same run with the strategy's own defaults in place of whatever was asked for about it."""
-        fields = {name: self.__class__.model_fields[name].default for name in PRUNING}
+    def usual(self) -> dict[str, Any]:
+        """The options of :meth:`variant` with the strategy's own defaults: a row is named by what differs."""
         entry = STRATEGIES.load(self.strategy)
-        return self.model_copy(update={**fields, **entry.traits.get("defaults", {}), "settings": entry.settings})
+        fields = {name: self.__class__.model_fields[name].default for name in PRUNING}
+        plain = self.model_copy(update={**fields, **entry.traits.get("defaults", {}), "settings": entry.settings})
+        # These three decide which options are read, and N:M which density there is.
+        deciding = ("schedule", "scope", "structure")
+        same = plain.model_copy(update={name: getattr(self, name) for name in deciding}).variant()
+        options = same | {name: getattr(plain, name) for name in deciding if name in same}
+        return options | ({"tau": self.tau} if n_and_m(self.structure) and "tau" in same else {})
 
     def protocol(self) -> dict[str, Any]:
         """What two runs must have in common to be compared, but for the data themselves.

@@ -257,7 +257,7 @@ def _tags(config: RunConfig, stream: Stream, profile: str, device: str) -> dict[
         "protocol_fingerprint": fingerprint(protocol),
         "variant": json.dumps(variant, sort_keys=True),
         "variant_fingerprint": fingerprint(variant),
-        "variant_defaults": json.dumps(config.plain().variant(), sort_keys=True),
+        "variant_defaults": json.dumps(config.usual(), sort_keys=True),
         "seed": str(config.seed),
         "profile": profile,
     }

@@ -184,12 +184,24 @@ def write_boards(
 
 
 def variant_name(
-    variant: Mapping[str, Any], extra: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+    variant: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    density: float | None = None,
 ) -> str:
-    """A row's name: the strategy, then the options in which it differs from ``defaults``, its own ones."""
+    """A row's name: the strategy, then the options in which it differs from ``defaults``, its own ones.
+
+    ``density`` is the same as the option ``tau`` and takes its place where it is known.
+    """
     words = []
     usual = defaults or {}
     options = {n: v for n, v in variant.items() if n != "strategy" and not n.endswith("_version") and usual.get(n) != v}
+    if "tau" in options and density is not None:
+        options["density"] = density
+        del options["tau"]
+    if options.get("known_length") is False:
+        options["unknown length"] = True
+        del options["known_length"]
     options |= extra or {}
     for name in sorted(options, key=_reading_order):
         value = options[name]
@@ -205,7 +217,7 @@ def variant_name(
 
 
 def _reading_order(option: str) -> tuple[int, str]:
-    first = ("score", "schedule", "tau", "scope", "structure", "nested")
+    first = ("score", "schedule", "tau", "density", "scope", "structure", "nested")
     return first.index(option) if option in first else len(first), option
 
 
@@ -218,7 +230,9 @@ def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
         extras[json.dumps([run.variant, extra], sort_keys=True)] = extra
         key = json.dumps([run.variant, extra], sort_keys=True)
         members.setdefault(key, []).append(index)
-        names[key] = variant_name(run.variant, extra, run.get("variant_defaults"))
+        names[key] = variant_name(
+            run.variant, extra, run.variant_defaults, None if pd.isna(run.density) else run.density
+        )
     rows = []
     for key, indices in members.items():
         own = runs.loc[indices]

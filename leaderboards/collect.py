@@ -22,8 +22,8 @@ def collect(tracking_uri: str, experiment: str | None = None) -> pd.DataFrame:
     """All finished benchmark runs of a store, oldest first.
 
     Failed, killed and unfinished runs never enter. Columns: ``run_id``, ``started`` (UTC), the tags without
-    their prefix (``protocol``, ``variant`` and ``variant_defaults`` as dictionaries, ``seed`` as an integer), and
-    ``metrics.NAME`` with the last value of each metric.
+    their prefix (``protocol``, ``variant`` and ``variant_defaults`` as dictionaries, ``seed`` as an integer),
+    ``density``, the final density that was asked for, and ``metrics.NAME`` with the last value of each metric.
 
     Args:
         tracking_uri: any MLflow store.
@@ -72,11 +72,13 @@ def _row(run: Run) -> dict[str, Any] | None:
     if any(name not in tags for name in NEEDED):
         return None
     started = pd.Timestamp(run.info.start_time, unit="ms", tz="UTC")
-    parsed = {
+    parsed: dict[str, Any] = {
         "protocol": json.loads(tags["protocol"]),
         "variant": json.loads(tags["variant"]),
         "variant_defaults": json.loads(tags.get("variant_defaults", "{}")),
         "seed": int(tags["seed"]),
     }
+    # The field was there from the first version on; a store that other programs write to may lack it.
+    parsed["density"] = float(run.data.params.get("density", "nan"))
     metrics = {f"metrics.{name}": value for name, value in run.data.metrics.items()}
     return {"run_id": run.info.run_id, "started": started, **tags, **parsed, **metrics}

@@ -114,10 +114,25 @@ def test_layer_densities_are_options_of_the_custom_scope_alone():
     assert "layer_density" not in config().variant()
 
 
-def test_plain_is_the_strategy_as_it_comes():
-    changed = config(strategy="IMP", density=0.1, settings={"rewind_to": 3}, epochs=3)
-    assert changed.plain() == config(strategy="IMP", epochs=3)
-    assert config(strategy="static-random", scope="global").plain().scope == "erk"
+@pytest.mark.parametrize(
+    ("options", "differing"),
+    [
+        ({"strategy": "dense"}, {}),
+        ({"strategy": "IMP"}, {}),
+        ({"strategy": "IMP", "settings": {"rewind_to": 3}, "tau": 9}, {"tau": 9, "rewind_to": 3}),
+        ({"strategy": "static-random", "scope": "global"}, {"scope": "global"}),
+        ({"strategy": "EWC", "schedule": "exponent"}, {"schedule": "exponent"}),
+        ({"strategy": "EWC", "schedule": "cubic", "score": "force"}, {"schedule": "cubic", "score": "force"}),
+        ({"structure": "2:4"}, {"structure": "2:4"}),
+        ({"scope": "custom", "layer_density": {"0": 2.0}}, {"scope": "custom", "layer_density": {"0": 2.0}}),
+        ({"megabatches": "unknown"}, {"known_length": False}),
+    ],
+)
+def test_usual_is_the_strategy_as_it_comes(options, differing):
+    run = config(**options)
+    usual = run.usual()
+    assert usual.keys() == run.variant().keys()
+    assert {name: value for name, value in run.variant().items() if usual[name] != value} == differing
 
 
 def test_protocol_ignores_strategy_and_seed_and_nothing_that_shapes_results():

@@ -133,6 +133,8 @@ def test_names_of_variants():
         variant_name({"strategy": "RigL", "every": 50, "layer_density": {"conv1": 0.5}}) == "RigL (every 50, conv1 0.5)"
     )
     assert variant_name(variant, {"replay": "none"}, variant) == "APP (replay none)"
+    assert variant_name(variant, density=0.05) == "APP (snip, density 0.05, not nested)"
+    assert variant_name({"strategy": "APP", "known_length": False}) == "APP (unknown length)"
 
 
 def test_missing_stores_are_refused_and_not_created(tmp_path):
