@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import click
@@ -21,10 +22,14 @@ def main(output: Path) -> None:
 
     The pages are made from docstrings and registrations; entries of installed packages have one, too.
     """
-    for name, text in pages().items():
-        path = output / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    try:
+        for name, text in pages().items():
+            path = output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        click.echo(f"Error: cannot write to {output}: {error.strerror}; choose a folder with --output", err=True)
+        sys.exit(2)
     click.echo(f"Wrote {output / 'README.md'}")
 
 

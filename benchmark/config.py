@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,7 @@ class RunConfig(BaseModel):
     test_shots: int | None = option("Stream", "test images of each class; all of them if not given", None, ge=1)
     replay: str = option("Stream", "what is trained on at megabatch t: full, none, last or buffer", "full")
     buffer_size: int = option("Stream", "earlier images that bounded memories keep", 1000, ge=1)
-    wait: int = option("Stream", "train on every w-th megabatch only, on all that has arrived since", 1, ge=1)
+    wait: int = option("Stream", "train on every w-th megabatch and the last, on all that has arrived since", 1, ge=1)
     val_fraction: float = option("Stream", "part of each megabatch held out for validation", 0.1, gt=0, lt=1)
     stratified: bool = option("Stream", "deal every class out evenly over the megabatches")
     skip_corrupt: bool = option("Stream", "leave out unreadable images, and say how many", False)
@@ -108,11 +109,21 @@ class RunConfig(BaseModel):
         }
         return registries[info.field_name].check(name)
 
-    @field_validator("structure")
+    @field_validator("structure", mode="before")
     @classmethod
-    def _structure_form(cls, structure: str) -> str:
-        structure_named(structure)
+    def _structure_form(cls, structure: Any) -> Any:
+        if isinstance(structure, int):
+            raise ValueError("YAML reads 2:4 as a number of base 60: write it in quotes, structure: '2:4'")
+        structure_named(str(structure))
         return structure
+
+    @field_validator("layer_density", mode="before")
+    @classmethod
+    def _names_of_layers(cls, densities: Any) -> Any:
+        # YAML takes the layers of a plain Sequential, 0 and 3, for numbers.
+        return (
+            {str(layer): value for layer, value in densities.items()} if isinstance(densities, Mapping) else densities
+        )
 
     @field_validator("layer_density")
     @classmethod
@@ -157,6 +168,9 @@ class RunConfig(BaseModel):
             names = [name for name in names if name != "scope"]
         if "scope" in names and self.scope == "custom":
             names.append("layer_density")
+        if "score" in names and SCORES.load(self.score).traits.get("samples") in (0, 1):
+            # It looks at no sample, or at the shape of one.
+            names = [name for name in names if name != "score_fraction"]
         return names
 
     def variant(self) -> dict[str, Any]:
@@ -173,7 +187,7 @@ class RunConfig(BaseModel):
     def usual(self) -> dict[str, Any]:
         """The options of :meth:`variant` with the strategy's own defaults: a row is named by what differs."""
         entry = STRATEGIES.load(self.strategy)
-        fields = {name: self.__class__.model_fields[name].default for name in PRUNING}
+        fields = {name: self.__class__.model_fields[name].default for name in (*PRUNING, "buffer_size")}
         plain = self.model_copy(update={**fields, **entry.traits.get("defaults", {}), "settings": entry.settings})
         # These three decide which options are read, and N:M which density there is.
         deciding = ("schedule", "scope", "structure")
@@ -253,7 +267,8 @@ def resolved(given: Mapping[str, Any], *, profile: str) -> RunConfig:
     options = {name.replace("-", "_"): value for name, value in given.items()}
     if options.get("megabatches") == UNKNOWN:
         del options["megabatches"]
-        options.setdefault("known_length", False)
+        if options.setdefault("known_length", False):
+            raise UsageError("--megabatches unknown and --known-length contradict each other: leave out one of them")
     try:
         traits = STREAMS.load(str(options.get("stream"))).traits
         entry = STRATEGIES.load(str(options.get("strategy")))
@@ -323,26 +338,32 @@ def settings_for(strategy: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
             settings[name] = TypeAdapter(strategy.setting_types[name]).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"--set {name}={value}: {error.errors()[0]['msg']} ({strategy.name})") from error
+        if settings[name] in (math.inf, -math.inf) or settings[name] != settings[name]:
+            raise UsageError(f"--set {name}={value}: a finite number is needed ({strategy.name})")
     return settings
 
 
-def load_file(path: Path) -> dict[str, Any]:
-    """Options from a YAML file.
+def load_file(path: Path) -> list[dict[str, Any]]:
+    """Options from a YAML file, one mapping for each of its documents; ``set`` is another word for ``settings``.
 
     Raises:
-        UsageError: it cannot be read, or does not hold a mapping.
+        UsageError: it cannot be read, or does not hold mappings.
     """
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict):
+    if not documents or not all(isinstance(content, dict) for content in documents):
         raise UsageError(f"{path} must hold options, one 'name: value' a line")
-    return {str(name): value for name, value in content.items()}
+    renamed = {"set": "settings"}
+    return [
+        {renamed.get(str(name), str(name).replace("-", "_")): value for name, value in content.items()}
+        for content in documents
+    ]
 
 
 def options_by_group() -> dict[str, dict[str, FieldInfo]]:
@@ -368,4 +389,7 @@ def _first_problem(error: ValidationError) -> str:
     if isinstance(problem.get("ctx", {}).get("error"), UnknownName):
         return message
     flag = f"--{name.replace('_', '-')}: " if name else ""
-    return f"{flag}{message}" + (f", not {problem['input']!r}" if name else "")
+    if name == "megabatches":
+        message += f" or '{UNKNOWN}'"
+    own = problem["type"] == "value_error"
+    return f"{flag}{message}" + (f", not {problem['input']!r}" if name and not own else "")

@@ -39,9 +39,10 @@ from benchmark.streams.images import StreamData, StreamRequest
 from benchmark.tracking import PREFIX, MLflowLogger, Store, provenance
 from strategies.anytime import Learner, Pruning
 from strategies.pruning.distributions import unmatched
-from strategies.pruning.masks import prunable_weights
+from strategies.pruning.filters import UnreachableDensityWarning
+from strategies.pruning.masks import EmptyLayerWarning, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
-from strategies.registry import STRATEGIES
+from strategies.registry import SCORES, STRATEGIES
 from strategies.seeds import derived_seed
 
 EVAL_BATCH = 256
@@ -108,7 +109,7 @@ def prepare(
     device = _device(config.device)
     config = config.model_copy(update={"data": data.source})
     check_stream(config, data)
-    _check_layers(config, data)
+    _check_parts(config, data)
     return Prepared(config, data, device)
 
 
@@ -138,7 +139,7 @@ def run(
         if store
         else nullcontext(None)
     )
-    with _without_deprecations(), tracked as logger:
+    with _readable_warnings(), tracked as logger:
         metrics = [AnytimePerformance(), ModelSize(), ReferenceGap(), Resources(), CleanGap(), Compute()]
         evaluator = EvaluationPlugin(*metrics, loggers=[logger] if logger else [_Silent()])
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
@@ -199,7 +200,13 @@ def _models(config: RunConfig, data: StreamData) -> Callable[[int], nn.Module]:
     )
 
 
-def _check_layers(config: RunConfig, data: StreamData) -> None:
+def _check_parts(config: RunConfig, data: StreamData) -> None:
+    check = SCORES.load(config.score).traits.get("check")
+    if check is not None and "score" in config.options():
+        try:
+            check(_models(config, data)(0))
+        except ValueError as error:
+            raise UsageError(f"--score {config.score} with --model {config.model}: {error}") from error
     if config.layer_density:
         layers = prunable_weights(_models(config, data)(0))
         for pattern in unmatched(config.layer_density, layers):
@@ -208,16 +215,18 @@ def _check_layers(config: RunConfig, data: StreamData) -> None:
 
 
 @contextmanager
-def _without_deprecations() -> Iterator[None]:
-    """Hide what Avalanche and torch deprecate: Avalanche insists on showing it, and no user of ours can mend it."""
+def _readable_warnings() -> Iterator[None]:
+    """Warnings about pruning as plain notes; none about what Avalanche deprecates, which no user of ours can mend."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def others(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if not issubclass(category, DeprecationWarning):
+        def shown(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, EmptyLayerWarning | UnreachableDensityWarning):
+                say(f"Note: {message}.")
+            elif not issubclass(category, DeprecationWarning):
                 show(message, category, *place, **more)
 
-        warnings.showwarning = others
+        warnings.showwarning = shown
         yield
 
 

@@ -15,13 +15,16 @@ SETTING = "settings"
 """First part of the key under which a strategy's hyperparameter is one dimension of a grid."""
 
 
-def expanded(given: Mapping[str, Any], *, profile: str | None, data_root: Path) -> list[tuple[str, RunConfig]]:
+def expanded(
+    given: Mapping[str, Any], *, profile: str | None, data_root: Path, beside: Sequence[str] = ()
+) -> list[tuple[str, RunConfig]]:
     """All runs of a grid, each with the name of its profile.
 
     Args:
         given: option -> value or list of values.
         profile: name of a profile; None takes ``demo`` for stand-in images and ``paper`` for real ones.
         data_root: where images are looked for, to tell the two apart.
+        beside: strategies of other grids of the same command, whose settings may be among those given.
 
     Returns:
         Pairs of profile and configuration in the order given, the last option varying fastest. Combinations
@@ -39,7 +42,7 @@ def expanded(given: Mapping[str, Any], *, profile: str | None, data_root: Path) 
         for name, value in given.items()
         if name != "settings"
     }
-    settings = _settings(given.get("settings") or {}, several.get("strategy", []))
+    settings = _settings(given.get("settings") or {}, [*several.get("strategy", []), *beside])
     several |= {(SETTING, name): values for name, values in settings.items()}
     for name, values in several.items():
         if not values:

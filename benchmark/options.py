@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from benchmark.config import SINGLE, options_by_group
 from benchmark.errors import UsageError
+from strategies.registry import n_and_m
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +31,14 @@ class GroupedCommand(click.Command):
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click does, but for wrong use, which gets one line and no usage."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            error.ctx = None
+            raise
 
 
 class HeadedOption(click.Option):
@@ -118,6 +127,33 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return values | pairs
 
 
+def merged(document: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Options of a configuration file with those of the command line, which win.
+
+    A flag also takes away what the file says about the same thing in other words, such as ``tau`` where ``density`` is
+    given. Settings and layer densities are joined name by name.
+    """
+    kept = dict(document)
+    beside: dict[str, tuple[str, ...]] = {
+        "tau": ("density",),
+        "density": ("tau",),
+        "megabatches": ("known_length",),
+    }
+    if any(n_and_m(str(options.get("structure", ""))) for options in (document, flags)):
+        beside["structure"] = ("tau", "density")
+    if "scope" in flags and "layer_density" not in flags:
+        beside["scope"] = ("layer_density",)
+    for flag in flags:
+        for name in beside.get(flag, ()):
+            kept.pop(name, None)
+    joined: dict[str, Any] = {
+        name: {**document[name], **flags[name]}
+        for name in ("settings", "layer_density")
+        if name in flags and isinstance(document.get(name), dict)
+    }
+    return {**kept, **flags, **joined}
+
+
 def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     """``("every=50", "every=100")`` as ``{"every": ["50", "100"]}``; a name that is given once has one value."""
     collected: dict[str, list[str]] = {}
@@ -127,4 +163,7 @@ def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
             flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
             raise UsageError(f"{flag} takes NAME=VALUE, not {pair!r}")
         collected.setdefault(name, []).append(value)
+    repeated = next((name for name, values in collected.items() if len(values) > 1), None)
+    if repeated is not None and option in SINGLE:
+        raise UsageError(f"{FLAGS.get(option, '--' + option.replace('_', '-'))} {repeated} is given more than once")
     return {name: values[0] if len(values) == 1 else values for name, values in collected.items()}

@@ -21,7 +21,7 @@ Examples:
   python -m benchmark.run --stream digits --strategy APP --structure filters --score l2 --slim
   python -m benchmark.run --list
 
-Options marked NAME, N or X may be repeated: the runs are all combinations, one after the other.
+Options marked NAME, N or X, --density and --set may be repeated: the runs are all combinations, one after the other.
 A value comes from the command line, else from --config, else from --profile, else from the stream.
 Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
 """
@@ -93,7 +93,7 @@ def main(
         from benchmark.session import Session
 
         session = Session(data_root, cache, output, tracking_uri, experiment)
-        runs = session.plan(given(options), config_file, profile)
+        runs = session.plan(given(options), config_file, profile, slim=slim)
         if dry_run:
             click.echo(session.describe(runs))
             return

@@ -13,9 +13,10 @@ from benchmark.config import PRUNING, RunConfig, load_file
 from benchmark.errors import UsageError
 from benchmark.experiment import Prepared, prepare, run
 from benchmark.grid import expanded
+from benchmark.options import merged
 from benchmark.progress import say
 from benchmark.run_progress import RunProgress
-from benchmark.slim import PROGRAM, check_slim
+from benchmark.slim import PROGRAM, can_be_slimmed, check_slim
 from benchmark.streams.build import source_of
 from benchmark.streams.images import StreamData
 from benchmark.summary import summary
@@ -38,46 +39,52 @@ class Session:
         self.experiment = experiment
         self.notes: list[str] = []
 
-    def plan(self, given: Mapping[str, Any], config_file: Path | None, profile: str | None) -> list[Planned]:
-        """All runs that were asked for; flags win over the file.
+    def plan(
+        self, given: Mapping[str, Any], config_file: Path | None, profile: str | None, *, slim: bool = False
+    ) -> list[Planned]:
+        """All runs that were asked for; flags win over the file. With ``slim`` one of them has to lose channels.
 
         Raises:
             UsageError: an option is missing, unknown or out of range.
         """
-        from_file = {name.replace("-", "_"): v for name, v in (load_file(config_file) if config_file else {}).items()}
-        for one, other in (("tau", "density"), ("density", "tau")):
-            if one in given:
-                from_file.pop(other, None)
-        profile = profile or from_file.pop("profile", None)
-        from_file.pop("profile", None)
-        options = {**from_file, **given}
-        for needed in ("stream", "strategy"):
-            if needed not in options:
-                raise UsageError(f"--{needed} is missing: --list shows what there is")
-        runs = expanded(options, profile=profile, data_root=self.data_root)
-        self.notes = unused_options({config.strategy: config for _, config in runs}.values(), given)
-        return runs
+        runs: dict[str, Planned] = {}
+        documents = [merged(document, dict(given)) for document in (load_file(config_file) if config_file else [{}])]
+        asked = [document.get("strategy", []) for document in documents]
+        strategies = [str(name) for names in asked for name in (names if isinstance(names, list) else [names])]
+        for options in documents:
+            own_profile = options.pop("profile", None)
+            for needed in ("stream", "strategy"):
+                if needed not in options:
+                    raise UsageError(f"--{needed} is missing: --list shows what there is")
+            for name, config in expanded(
+                options, profile=profile or own_profile, data_root=self.data_root, beside=strategies
+            ):
+                runs.setdefault(name + config.model_dump_json(), (name, config))
+        self.notes = unused_options({config.strategy: config for _, config in runs.values()}.values(), given)
+        if slim:
+            self.notes += check_slim([config for _, config in runs.values()])
+        return list(runs.values())
 
     def describe(self, runs: Sequence[Planned]) -> str:
-        """What would run, as configuration files that ``--config`` takes."""
-        parts = []
+        """What would run, as a configuration file that ``--config`` takes."""
+        parts = [f"# {note}" for note in self.notes]
         for number, (profile, config) in enumerate(runs, start=1):
             source = source_of(config.stream, config.data, self.data_root)
-            lines = [f"# run {number} of {len(runs)}: profile {profile}, {source} images, density {config.density:.4f}"]
-            lines.append(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip())
-            parts.append("\n".join(lines))
-        return "\n---\n".join(parts)
+            density = f", density {config.density:.4f}" if "tau" in config.options() else ""
+            parts.append(f"# run {number} of {len(runs)}: {source} images{density}")
+            fields = {"profile": profile, **config.model_dump(mode="json")}
+            parts.append(yaml.safe_dump(fields, sort_keys=False).rstrip())
+            parts.append("---")
+        return "\n".join(parts[:-1])
 
     def execute(self, runs: Sequence[Planned], *, slim: bool = False) -> int:
         """Check all runs, then run them; returns how many failed.
 
-        ``slim`` records each network without its removed channels, too.
+        ``slim`` records the networks that lose whole channels without them, too.
 
         Raises:
             UsageError: a run cannot start; none has been started then.
         """
-        if slim:
-            check_slim([config for _, config in runs])
         prepared = self._prepare(runs)
         store = Store(self.tracking_uri, self.output, self.experiment)
         failed = 0
@@ -85,10 +92,13 @@ class Session:
             say(f"Run {number} of {len(runs)}: {title(one.config)} (profile {profile}, {one.config.epochs} epochs)")
             progress = RunProgress(one.config)
             try:
-                result = run(one, store=store, profile=profile, plugins=[progress], slim=slim)
+                result = run(
+                    one, store=store, profile=profile, plugins=[progress], slim=slim and can_be_slimmed(one.config)
+                )
             except Exception as error:
                 failed += 1
-                say(f"Run {number} failed, the next ones go on: {type(error).__name__}: {error} (see its failure.txt)")
+                rest = ", the next ones go on" if number < len(runs) else ""
+                say(f"Run {number} failed{rest}: {type(error).__name__}: {error} (its artifact failure.txt says where)")
                 continue
             finally:
                 progress.close()

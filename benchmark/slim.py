@@ -29,19 +29,23 @@ class SlimFile:
     whole_bytes: int
 
 
-def check_slim(configs: Sequence[RunConfig]) -> None:
-    """Make sure that every run prunes whole channels.
+def can_be_slimmed(config: RunConfig) -> bool:
+    """Whether the run prunes whole channels."""
+    return "structure" in config.options() and config.structure == STRUCTURE
+
+
+def check_slim(configs: Sequence[RunConfig]) -> list[str]:
+    """A note for each strategy that removes no channels.
 
     Raises:
-        UsageError: one does not.
+        UsageError: none does.
     """
-    for config in configs:
-        if "structure" not in config.options():
-            raise UsageError(
-                f"--slim removes pruned channels, and {config.strategy} prunes none: choose another strategy"
-            )
-        if config.structure != STRUCTURE:
-            raise UsageError(f"--slim removes whole channels: add --structure {STRUCTURE}")
+    if not any(map(can_be_slimmed, configs)):
+        able = any("structure" in config.options() for config in configs)
+        what = f"add --structure {STRUCTURE}" if able else "choose a strategy that has --structure, such as APP"
+        raise UsageError(f"--slim removes whole channels, and nothing here prunes them: {what}")
+    others = sorted({config.strategy for config in configs if not can_be_slimmed(config)})
+    return [f"Note: {name} prunes no whole channels: no slim network is written." for name in others]
 
 
 def write_slim(strategy: SupervisedTemplate, data: StreamData, resolution: int, folder: Path) -> SlimFile:

@@ -25,7 +25,7 @@ SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs"
 def board_page(board: Board) -> str:
     """The page of one board: results, comparison with the dense baseline, protocol and provenance."""
     parts = [
-        f"# {board.label}: {board.protocol.get('megabatches')} megabatches",
+        f"# {board.label}" + (f": {b} megabatches" if (b := board.protocol.get("megabatches")) else ""),
         _lead(board),
         _results(board),
         "Mean ± half the width of the 95 % t interval over seeds; **bold** is the best mean of its column, which "
@@ -49,15 +49,16 @@ def board_page(board: Board) -> str:
 
 
 def index_page(boards: Sequence[Board]) -> str:
-    """A table of contents, one row a board."""
+    """A table of contents, one row a board; fields in which boards of one stream differ have a column."""
     rows = []
+    fields = [*INDEXED, *_parting(boards)]
     for board in boards:
         best = board.rows[0]
         rows.append(
             [
                 f"[{escape(board.label)}]({board.file_name})",
                 board.data,
-                *(str(board.protocol.get(name) or "-") for name in INDEXED),
+                *(escape(_value(board.protocol.get(name))) for name in fields),
                 str(len(board.rows)),
                 str(len(board.runs)),
                 escape(best.name),
@@ -67,11 +68,7 @@ def index_page(boards: Sequence[Board]) -> str:
     headers = [
         "Stream",
         "Data",
-        "Megabatches",
-        "Shots",
-        "Replay",
-        "Model",
-        "Epochs",
+        *(name.capitalize().replace("_", " ") for name in fields),
         "Rows",
         "Runs",
         "First row",
@@ -79,6 +76,20 @@ def index_page(boards: Sequence[Board]) -> str:
     ]
     note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
     return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"
+
+
+def _parting(boards: Sequence[Board]) -> list[str]:
+    """Further protocol fields that tell boards of the same images apart."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for board in boards:
+        for name, value in board.protocol.items():
+            values.setdefault((board.label + board.data, name), set()).add(_value(value))
+    differing = {name for (_, name), found in values.items() if len(found) > 1}
+    return sorted(differing - set(INDEXED))
+
+
+def _value(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def pipe(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
@@ -109,7 +120,7 @@ def _lead(board: Board) -> str:
         else "**Synthetic stand-in images**, procedurally made: not to be compared with results on real ones."
     )
     seeds = sorted({int(seed) for seed in board.runs.seed})
-    lead = f"{kind} {len(board.rows)} variants, {len(board.runs)} runs, seeds {', '.join(map(str, seeds))}."
+    lead = f"{kind} Variants: {len(board.rows)}; runs: {len(board.runs)}; seeds: {', '.join(map(str, seeds))}."
     if board.outdated:
         lead += f" Left out: {board.outdated} runs of earlier versions of a strategy or of a part of one."
     return lead
@@ -192,7 +203,7 @@ def _variants(board: Board) -> str:
 
 def _protocol(board: Board) -> str:
     names = [n for n in SHOWN_FIRST if n in board.protocol] + sorted(set(board.protocol) - set(SHOWN_FIRST))
-    rows = [[name, escape(str(board.protocol[name]))] for name in names]
+    rows = [[name, escape(_value(board.protocol[name]))] for name in names]
     rows += [["images", f"{board.data}, version {board.data_version}, fingerprint {board.data_fingerprint}"]]
     return pipe(rows, ["Field", "Value"])
 

@@ -40,7 +40,8 @@ class Entry:
     ``version`` is bumped whenever the meaning of the entry changes: it is recorded with every result, and
     results of two versions never share a leaderboard. ``reference`` is the paper, with the equation if there is one.
     ``traits`` are what the registry's readers need to know beforehand (for a stream: its default number of
-    megabatches; for a strategy: the options it uses). ``test_config`` holds options of a run that tests the entry.
+    megabatches; for a strategy: the options it uses; for a score: a ``check`` that raises ValueError for models that it
+    cannot score). ``test_config`` holds options of a run that tests the entry.
     """
 
     name: str

@@ -64,7 +64,9 @@ def rigged_lottery(
        all that are not kept after the drop. The batch takes no optimiser step.
 
     With ``every`` = 0 the masks change once a megabatch instead, at its start from the second one on, by ``fraction``;
-    the gradient is then taken on a sample of ``score_fraction`` of a megabatch. Otherwise no sample is scored.
+    the gradient is then taken on a sample of ``score_fraction`` of a megabatch. Otherwise no sample is scored, and
+    ``score_fraction`` changes nothing. Densities on a board count nonzero weights, so a weight that was grown and never
+    got a gradient is missing there.
 
     Differs from the paper on an ALMA stream: steps are counted within the megabatch, whose learning rate starts anew,
     so that nothing depends on the number of megabatches; a megabatch too short for ``every`` steps has one update in

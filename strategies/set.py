@@ -49,6 +49,7 @@ def sparse_evolutionary_training(
        layer: a fraction f_k = fraction / 2 (1 + cos(pi k / (until * steps))) of its weights at step k.
     3. Grow as many at random, at zero and with fresh momentum, among all that are not kept after the drop.
 
+    Densities on a board count nonzero weights, so a weight that was grown and never got a gradient is missing there.
     With ``every`` = 0 the masks change once a megabatch instead, at its start from the second one on, by ``fraction``.
 
     Differs from Mocanu et al. as Evci et al. have it: they exchange a constant 0.3 after each epoch, and drop positive

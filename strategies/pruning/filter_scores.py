@@ -13,13 +13,24 @@ from strategies.pruning.scores import Batch, Scores
 from strategies.registry import SCORES
 
 
-@SCORES.register("l2", reference="He et al. 2018, arXiv 1808.06866, equation 2 with p = 2")
+@SCORES.register("l2", samples=0, reference="He et al. 2018, arXiv 1808.06866, equation 2 with p = 2")
 def l2(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
     """Squared weights: their sum is the filter's squared L2 norm (magnitude's sum is the L1 norm). Reads no data."""
     return {name: weight.detach() ** 2 for name, weight in prunable_weights(model).items()}
 
 
-@SCORES.register("bn_scale", reference="Liu et al. 2017, arXiv 1708.06519, section 3")
+def check_scales(model: nn.Module) -> None:
+    """Make sure that batch norm follows a prunable layer directly.
+
+    Raises:
+        ValueError: it follows none, or the network cannot be traced.
+    """
+    layers = {name.removesuffix(".weight") for name in prunable_weights(model)}
+    if following_norms(model).keys().isdisjoint(layers):
+        raise ValueError("bn_scale reads the scales of batch norm, and this network has none: use magnitude")
+
+
+@SCORES.register("bn_scale", samples=0, check=check_scales, reference="Liu et al. 2017, arXiv 1708.06519, section 3")
 def bn_scale(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
     """abs(gamma) of the batch norm that follows, for every weight of the filter. Reads no data.
 
@@ -32,10 +43,9 @@ def bn_scale(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
     Raises:
         ValueError: no prunable layer is followed by batch norm, or the network cannot be traced.
     """
+    check_scales(model)
     norms = following_norms(model)
     weights = prunable_weights(model)
-    if norms.keys().isdisjoint(name.removesuffix(".weight") for name in weights):
-        raise ValueError(f"bn_scale reads the scales of batch norm, and {type(model).__name__} has none: use magnitude")
     scores = {name: torch.ones_like(weight).detach() for name, weight in weights.items()}
     for name, score in scores.items():
         if (norm := norms.get(name.removesuffix(".weight"))) is not None:

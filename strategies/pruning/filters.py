@@ -41,8 +41,9 @@ class Filters:
        k-th best of n channels comes in the order of k / (n * share), so that all groups keep the same multiple of
        their share, as far as they have channels.
 
-    Of tied channels the earlier ones stay. On an untrained network the global order by magnitude can cut a whole stage
-    down to one channel, because initial weights are smaller where a layer reads more; ``local`` or ``erk`` cannot.
+    Of tied channels the earlier ones stay. On a network that is untrained or hardly trained the global order by
+    magnitude can cut a whole stage down to one channel, because initial weights are smaller where a layer reads more;
+    ``local`` or ``erk`` cannot. A removed channel has no gradient: no score that reads gradients lets it come back.
     """
 
     def select(

@@ -139,7 +139,8 @@ class PruningPlugin(SupervisedPlugin):
     def sample(self, strategy: SupervisedTemplate, dataset: AvalancheDataset, *position: int) -> Iterable[Batch]:
         """As many samples of ``dataset`` as a scoring reads; ``position`` tells the draws of one megabatch apart."""
         size = min(len(dataset), sample_size(strategy.experience, self.sample_fraction))
-        size = min(size, self.scoring.samples or size)
+        if self.scoring.samples is not None:
+            size = min(size, self.scoring.samples)
         rng = numpy_generator(self.seed, "scoring sample", strategy.clock.train_exp_counter, *position)
         if self.scoring.balanced:
             return self.batches_of(strategy, dataset, balanced_draw(np.asarray(list(dataset.targets)), size, rng))

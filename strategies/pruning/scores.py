@@ -53,13 +53,13 @@ class Scoring:
     passes: float = 1.0
 
 
-@SCORES.register("magnitude", reference="Han et al. 2015, arXiv 1506.02626")
+@SCORES.register("magnitude", samples=0, reference="Han et al. 2015, arXiv 1506.02626")
 def magnitude(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
     """abs(w): the largest weights stay. Reads no data."""
     return {name: weight.detach().abs() for name, weight in prunable_weights(model).items()}
 
 
-@SCORES.register("random")
+@SCORES.register("random", samples=0)
 def random(model: nn.Module, batches: Iterable[Batch], /) -> Scores:
     """U(0, 1): the control that every score has to beat.
 

@@ -65,9 +65,10 @@ class Unstructured:
 class NofM:
     """N of each M consecutive input-channel weights stay, at every position of the kernel (given as 2:4).
 
-    The final density is N / M, whatever the distribution. On the way there a density d keeps the smallest number of
-    each M that is at least d, so that every mask is itself K:M. Where the input channels are no multiple of M the last
-    group is smaller, and keeps as many of its weights as the others, if it has them.
+    The density asked for at the end is N / M, whatever the distribution. On the way there a density d keeps the
+    smallest number of each M that is at least d, so that every mask is itself K:M. Where the input channels are no
+    multiple of M the last group is smaller, and keeps as many of its weights as the others, if it has them: a first
+    layer that reads one channel stays whole.
     """
 
     n: int

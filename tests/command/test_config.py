@@ -7,7 +7,7 @@ import pytest
 from benchmark.config import RunConfig, fingerprint, load_file, options_by_group, resolved
 from benchmark.errors import UsageError
 from benchmark.grid import expanded
-from benchmark.options import given
+from benchmark.options import given, merged
 
 
 def config(**options):
@@ -68,6 +68,10 @@ def test_density_and_tau_say_the_same():
         ({"settings": {"every": 5}}, "APP has no setting 'every'"),
         ({"strategy": "IMP", "settings": {"rewind_to": "early"}}, "rewind_to=early"),
         ({"strategy": "IMP", "settings": {"rewind_to": -1}}, "greater than or equal to 0"),
+        ({"strategy": "EWC", "settings": {"ewc_lambda": "inf"}}, "a finite number"),
+        ({"megabatches": "many"}, "or 'unknown'"),
+        ({"megabatches": "unknown", "known_length": True}, "contradict each other"),
+        ({"structure": 124}, "write it in quotes"),
     ],
 )
 def test_bad_options_are_named_in_one_line(options, message):
@@ -122,6 +126,7 @@ def test_layer_densities_are_options_of_the_custom_scope_alone():
         ({"strategy": "IMP", "settings": {"rewind_to": 3}, "tau": 9}, {"tau": 9, "rewind_to": 3}),
         ({"strategy": "static-random", "scope": "global"}, {"scope": "global"}),
         ({"strategy": "EWC", "schedule": "exponent"}, {"schedule": "exponent"}),
+        ({"strategy": "Replay", "buffer_size": 20}, {"buffer_size": 20}),
         ({"strategy": "EWC", "schedule": "cubic", "score": "force"}, {"schedule": "cubic", "score": "force"}),
         ({"structure": "2:4"}, {"structure": "2:4"}),
         ({"scope": "custom", "layer_density": {"0": 2.0}}, {"scope": "custom", "layer_density": {"0": 2.0}}),
@@ -182,6 +187,8 @@ def test_pairs_on_the_command_line():
         "layer_density": {"conv1": "0.5"},
         "seed": 1,
     }
+    with pytest.raises(UsageError, match="--layer-density conv1 is given more than once"):
+        given({"layer_density": ("conv1=1", "conv1=2")})
     for wrong in ("a", "=1", "a="):
         with pytest.raises(UsageError, match="--set takes NAME=VALUE"):
             given({"settings": (wrong,)})
@@ -203,6 +210,27 @@ def test_profile_follows_the_images(tmp_path):
 def test_unknown_profile(tmp_path):
     with pytest.raises(UsageError, match="known are demo, paper"):
         expanded({"stream": "digits", "strategy": "APP"}, profile="quick", data_root=tmp_path)
+
+
+def test_scores_that_look_at_no_sample_have_no_sample_size():
+    for score in ("magnitude", "random", "l2", "bn_scale", "synflow"):
+        assert "score_fraction" not in config(score=score).variant()
+    assert "score_fraction" in config(score="grasp").variant()
+
+
+def test_layers_of_a_plain_sequence_are_numbers_in_yaml():
+    assert config(model="cnn", scope="custom", layer_density={3: 0.5}).layer_density == {"3": 0.5}
+
+
+def test_flags_win_over_the_file_and_take_its_other_words_along():
+    document = {"tau": 3, "scope": "custom", "layer_density": {"a": 1, "b": 2}, "settings": {"every": 7}}
+    assert merged(document, {"density": 0.5}).keys() == document.keys() - {"tau"} | {"density"}
+    joined = merged({**document, "known_length": True}, {"settings": {"until": 1}, "megabatches": "unknown"})
+    assert joined["settings"] == {"every": 7, "until": 1} and "known_length" not in joined
+    assert "layer_density" not in merged(document, {"scope": "global"})
+    assert merged(document, {"layer_density": {"b": 3}})["layer_density"] == {"a": 1, "b": 3}
+    assert "tau" not in merged(document, {"structure": "2:4"})
+    assert merged(document, {"structure": "filters"})["tau"] == 3
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1", "just words"])

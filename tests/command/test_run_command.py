@@ -147,6 +147,10 @@ BAD = {
     "missing config": (["--config", "none.yaml"], "cannot read none.yaml"),
     "no cuda": (["--device", "cuda:99"], "CUDA devices"),
     "unwritable output": (["--output", "/proc/nowhere"], "--output"),
+    "half an epoch": (["--epochs", "2.5"], "'--epochs'"),
+    "a score the model has no use for": (["--score", "bn_scale", "--model", "mlp"], "has none: use magnitude"),
+    "a setting that is no pair": (["--set", "every"], "--set takes NAME=VALUE"),
+    "a setting of another strategy": (["--set", "every=5"], "APP has none"),
 }
 
 
@@ -156,7 +160,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(command, tmp_path, case
     done = command(*_base(arguments), *arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr
-    assert done.stderr.rstrip().splitlines()[-1].startswith("Error: ")
+    assert [line[:7] for line in done.stderr.splitlines()] == ["Error: "]
     assert not list(tmp_path.iterdir())
 
 
@@ -247,6 +251,26 @@ def test_interruption_exits_with_130_and_marks_the_run(command, tmp_path, cache)
     client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")
     [run] = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "KILLED"
+
+
+def test_what_a_dry_run_prints_of_a_grid_comes_back_through_config(command, tmp_path):
+    grid = ("--strategy", "RigL", "--strategy", "dense", "--set", "every=5", "--set", "every=50", "--profile", "demo")
+    printed = command("--stream", "digits", *grid, "--score", "snip", "--dry-run").stdout
+    assert printed.count("\n---\n") == 2 and printed.startswith("# Note: RigL does not use --score")
+    (tmp_path / "grid.yaml").write_text(printed)
+    again = command("--config", "grid.yaml", "--dry-run").stdout
+    runs = [line for line in printed.splitlines() if not line.startswith("# Note")]
+    assert again.splitlines() == runs
+    changed = command("--config", "grid.yaml", "--set", "until=0.5", "--density", "0.1", "--dry-run").stdout
+    assert changed.count("every: 5\n") == changed.count("every: 50\n") == 1 and changed.count("until: 0.5") == 2
+
+
+def test_warnings_about_pruning_are_notes(command):
+    done = command(
+        "--stream", "digits", "--strategy", "OSP", "--structure", "filters", "--density", "0.0001", *TINY
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Note: density 0.0001 cannot be reached" in done.stderr and "Warning" not in done.stderr
 
 
 def test_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(command, tmp_path):

@@ -58,13 +58,19 @@ def test_the_slim_network_loads_in_plain_pytorch_and_computes_the_same(command, 
     [
         ((), "add --structure filters"),
         (("--structure", "2:4"), "add --structure filters"),
-        (("--strategy", "dense", "--structure", "filters"), "dense prunes none"),
     ],
 )
 def test_slim_without_removed_channels_is_refused(command, tmp_path, arguments, message):
     done = command(*RUN, *arguments, "--slim")
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_may_hold_strategies_that_remove_no_channel(command):
+    done = command(*RUN, "--strategy", "RigL", "--structure", "filters", "--slim", "--dry-run")
+    assert done.returncode == 0 and "# Note: RigL prunes no whole channels" in done.stdout
+    alone = command("--stream", "digits", "--strategy", "RigL", "--structure", "filters", "--slim")
+    assert alone.returncode == 2 and "choose a strategy that has --structure" in alone.stderr
 
 
 def test_a_network_that_lost_no_channel_is_said_to_be_so(command):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.catalogue import markdown, pages
+from click.testing import CliRunner
+
+from benchmark.catalogue import main, markdown, pages
 
 CATALOGUE = Path(__file__).parents[2] / "docs" / "catalogue"
 
@@ -15,6 +17,12 @@ def test_the_catalogue_is_up_to_date():
     made = pages()
     assert written.keys() == made.keys()
     assert [name for name in made if written[name] != made[name]] == []
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(main, ["--output", str(tmp_path / "file")])
+    assert done.exit_code == 2 and done.output.startswith("Error: cannot write to") and done.output.count("\n") == 1
 
 
 def test_docstring_markup_becomes_markdown():

@@ -180,6 +180,15 @@ def test_every_run_is_listed(store):
     assert "0.1250" in listed and "0.2500" in listed
 
 
+def test_the_index_tells_boards_apart(store):
+    for wait in (1, 2):
+        store.add(protocol={"wait": wait, "shots": None, "lr": 0.1})
+    header, _, *lines = index_page(boards(collect(store.uri))).split("\n\n")[-1].splitlines()
+    assert "Wait" in header and "Lr" not in header
+    cells = [line.split("|")[2:-1] for line in lines if line]
+    assert len(cells) == 2 and cells[0] != cells[1] and "None" not in "".join(lines)
+
+
 def test_an_empty_store_makes_no_board(store, tmp_path):
     with pytest.raises(BoardError, match="no finished"):
         write_boards([store.uri], tmp_path / "out")
