@@ -27,7 +27,7 @@ class RiggedLottery(PruneAndRegrow):
 
     def preference_at_start(self, strategy: SupervisedTemplate) -> Scores:
         """Gradients on a scoring sample."""
-        return gradient_sizes(strategy.model, self.scoring_batches(strategy))
+        return gradient_sizes(strategy.model, self.sample(strategy, strategy.adapted_dataset))
 
     def before_update(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Update the masks if it is time to, by the gradients of this batch, which then move no weight."""

@@ -133,16 +133,28 @@ class PruningPlugin(SupervisedPlugin):
         self._held_at_zero = None
 
     def scoring_batches(self, strategy: SupervisedTemplate) -> Iterable[Batch]:
-        """A seeded sample, without augmentation, of the data that the strategy is about to train on."""
-        return self.sample(strategy, strategy.adapted_dataset)
+        """What the score reads of the data that the strategy is about to train on."""
+        return self.sample(
+            strategy, strategy.adapted_dataset, at_most=self.scoring.samples, balanced=self.scoring.balanced
+        )
 
-    def sample(self, strategy: SupervisedTemplate, dataset: AvalancheDataset, *position: int) -> Iterable[Batch]:
-        """As many samples of ``dataset`` as a scoring reads; ``position`` tells the draws of one megabatch apart."""
+    def sample(
+        self,
+        strategy: SupervisedTemplate,
+        dataset: AvalancheDataset,
+        *position: int,
+        at_most: int | None = None,
+        balanced: bool = False,
+    ) -> Iterable[Batch]:
+        """A seeded sample of ``dataset``, without augmentation, as large as ``sample_fraction`` of one megabatch.
+
+        ``position`` tells the draws of one megabatch apart; ``balanced`` takes every class equally often.
+        """
         size = min(len(dataset), sample_size(strategy.experience, self.sample_fraction))
-        if self.scoring.samples is not None:
-            size = min(size, self.scoring.samples)
+        if at_most is not None:
+            size = min(size, at_most)
         rng = numpy_generator(self.seed, "scoring sample", strategy.clock.train_exp_counter, *position)
-        if self.scoring.balanced:
+        if balanced:
             return self.batches_of(strategy, dataset, balanced_draw(np.asarray(list(dataset.targets)), size, rng))
         return self.batches_of(strategy, dataset, rng.choice(len(dataset), size, replace=False).tolist())
 
