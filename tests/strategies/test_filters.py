@@ -373,7 +373,7 @@ def test_bn_scale_takes_a_layer_without_batch_norm_for_a_fresh_one(make_net):
 
 
 def test_bn_scale_needs_a_batch_norm(make_net):
-    with pytest.raises(ValueError, match="Sequential has none: use magnitude"):
+    with pytest.raises(ValueError, match="this network has none: use magnitude"):
         bn_scale(make_net(norm=False), ())
 
 
