@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from strategies.pruning.channels import ChannelGroup, channel_groups, kept_channels
 from strategies.pruning.distributions import Distribution, global_ranking
 from strategies.pruning.masks import Masks, kept_count, ranked
-from strategies.pruning.structures import masked
+from strategies.pruning.structures import Structure, masked
 from strategies.registry import STRUCTURES
 
 
@@ -25,7 +25,7 @@ class UnreachableDensityWarning(UserWarning):
 @STRUCTURES.register(
     "filters", reference="Li et al. 2017, arXiv 1608.08710; coupled channels: Fang et al. 2023, arXiv 2301.12900"
 )
-class Filters:
+class Filters(Structure):
     """Whole channels go, coupled ones together; removed for good by the slim export.
 
     A removed channel takes with it its rows in all layers of its group (:class:`ChannelGroup`) and the columns of the

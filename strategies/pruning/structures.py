@@ -6,10 +6,10 @@ M consecutive input channels; filters removes whole channels (:mod:`strategies.p
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,10 @@ from strategies.pruning.masks import Masks, keep_largest, ranked
 from strategies.registry import STRUCTURES
 
 
-class Structure(Protocol):
+class Structure(ABC):
     """How scores and a density become masks."""
 
+    @abstractmethod
     def select(
         self,
         model: nn.Module,
@@ -34,10 +35,11 @@ class Structure(Protocol):
 
     def silenced(self, model: nn.Module, masks: Masks) -> dict[str, Tensor]:
         """Further parameters that are zero under these masks: name -> boolean tensor, True where it is zero."""
+        return {}
 
 
 @STRUCTURES.register("unstructured")
-class Unstructured:
+class Unstructured(Structure):
     """Any weight may go: exactly round(density * n) weights stay."""
 
     def select(
@@ -51,10 +53,6 @@ class Unstructured:
         """The highest scores of each layer, as many as ``distribution`` gives it."""
         return select(scores, density, distribution, within)
 
-    def silenced(self, model: nn.Module, masks: Masks) -> dict[str, Tensor]:
-        """None."""
-        return {}
-
 
 @STRUCTURES.register(
     "n:m",
@@ -62,7 +60,7 @@ class Unstructured:
     test_config={"structure": "2:4"},
 )
 @dataclass(frozen=True)
-class NofM:
+class NofM(Structure):
     """N of each M consecutive input-channel weights stay, at every position of the kernel (given as 2:4).
 
     The density asked for at the end is N / M, whatever the distribution. On the way there a density d keeps the
@@ -103,10 +101,6 @@ class NofM:
         best = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, order[..., :kept], True)
         inner = [score.shape[0], *score.shape[2:], channels]
         return best.reshape(len(rows), -1)[:, :channels].reshape(inner).movedim(-1, 1).contiguous()
-
-    def silenced(self, model: nn.Module, masks: Masks) -> dict[str, Tensor]:
-        """None."""
-        return {}
 
 
 def select(
