@@ -92,6 +92,10 @@ class RunConfig(BaseModel):
     )
     lr_decay: float = option("Training", "factor of each decay of the rate", 0.1, gt=0, le=1)
     carry_momentum: bool = option("Training", "keep the optimiser's state from one megabatch to the next", False)
+    precision: Literal["fp32", "bf16"] = option(
+        "Training", "fp32, or bf16 by autocast: convolutions and matrix products in bfloat16", "fp32"
+    )
+    compile: bool = option("Training", "compile training batches of fixed shape; not part of the protocol", False)
     seed: int = option("Training", "of split, initialisation, batches and scoring", 0, ge=0, lt=2**32)
     device: str = option("Training", "auto, cpu or cuda; not part of the protocol", "auto")
 
@@ -226,7 +230,7 @@ PRUNING = (
 
 VERSIONED = {"score": SCORES, "schedule": SCHEDULES, "scope": DISTRIBUTIONS}
 
-_NOT_PROTOCOL = {"strategy", *PRUNING, "settings", "seed", "device", "skip_corrupt"}
+_NOT_PROTOCOL = {"strategy", *PRUNING, "settings", "seed", "device", "compile", "skip_corrupt"}
 PROTOCOL_FIELDS = [name for name in RunConfig.model_fields if name not in _NOT_PROTOCOL]
 
 

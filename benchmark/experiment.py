@@ -38,6 +38,7 @@ from benchmark.streams.build import Stream, build_stream, check_stream, load_dat
 from benchmark.streams.images import StreamData, StreamRequest
 from benchmark.tracking import PREFIX, MLflowLogger, Store, provenance
 from strategies.anytime import Learner, Pruning
+from strategies.execution import Executed, Execution
 from strategies.pruning.distributions import unmatched
 from strategies.pruning.filters import UnreachableDensityWarning
 from strategies.pruning.masks import EmptyLayerWarning, prunable_weights
@@ -180,6 +181,7 @@ def build_strategy(
         val_fraction=config.val_fraction,
         seed=config.seed,
         device=device,
+        execution=Execution(config.precision, config.compile),
         evaluator=evaluator,
         loader=stream.loader,
         plugins=plugins,
@@ -187,6 +189,9 @@ def build_strategy(
     entry = STRATEGIES.load(config.strategy)
     pruning = Pruning(**{field.name: getattr(config, field.name) for field in fields(Pruning)})
     strategy: SupervisedTemplate = entry.target(learner, pruning, **config.settings)
+    if learner.execution != Execution() and not isinstance(strategy, Executed):
+        asked = "--compile" if config.compile else f"--precision {config.precision}"
+        raise UsageError(f"the strategy {config.strategy} runs its network in its own way: leave out {asked}")
     return strategy
 
 

@@ -9,9 +9,11 @@ strategy's penalties and memories do to the gradients.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
+from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import SynapticIntelligencePlugin
 from avalanche.training.supervised import DER as AvalancheDER
 from avalanche.training.supervised import EWC as AvalancheEWC
@@ -24,6 +26,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from strategies.anytime import Learner, Pruning
+from strategies.execution import Executed
 from strategies.pruning.plugin import PruningPlugin
 from strategies.registry import STRATEGIES
 
@@ -41,13 +44,13 @@ Weight = Annotated[float, Ge(0)]
 @STRATEGIES.register("Naive", options=PRUNING, defaults=DENSE, memory="own", replays="none", reference=AVALANCHE)
 def naive(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
     """Avalanche's Naive: fine-tuning on each megabatch alone."""
-    return AvalancheNaive(**_arguments(learner, pruning, validate_on="none"))
+    return _made(AvalancheNaive, learner, pruning, validate_on="none")
 
 
 @STRATEGIES.register("Cumulative", options=PRUNING, defaults=DENSE, memory="own", replays="full", reference=AVALANCHE)
 def cumulative(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
     """Avalanche's Cumulative: training on all megabatches so far."""
-    return AvalancheCumulative(**_arguments(learner, pruning, validate_on="full"))
+    return _made(AvalancheCumulative, learner, pruning, validate_on="full")
 
 
 @STRATEGIES.register(
@@ -55,7 +58,7 @@ def cumulative(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
 )
 def replay(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
     """Avalanche's Replay: each batch is joined by as many samples from a bounded buffer."""
-    return AvalancheReplay(**_arguments(learner, pruning, validate_on="buffer"), mem_size=learner.buffer_size)
+    return _made(AvalancheReplay, learner, pruning, validate_on="buffer", mem_size=learner.buffer_size)
 
 
 @STRATEGIES.register(
@@ -71,7 +74,7 @@ def gdumb(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
 
     Avalanche starts from the same initialisation every time. With pruning, it is those fresh weights that are scored.
     """
-    return AvalancheGDumb(**_arguments(learner, pruning, validate_on="buffer"), mem_size=learner.buffer_size)
+    return _made(AvalancheGDumb, learner, pruning, validate_on="buffer", mem_size=learner.buffer_size)
 
 
 @STRATEGIES.register(
@@ -84,7 +87,7 @@ def gdumb(learner: Learner, pruning: Pruning) -> SupervisedTemplate:
 )
 def ewc(learner: Learner, pruning: Pruning, *, ewc_lambda: Weight = 0.4) -> SupervisedTemplate:
     """Avalanche's EWC: elastic weight consolidation."""
-    return AvalancheEWC(**_arguments(learner, pruning, validate_on="none"), ewc_lambda=ewc_lambda)
+    return _made(AvalancheEWC, learner, pruning, validate_on="none", ewc_lambda=ewc_lambda)
 
 
 class SynapticIntelligence(SynapticIntelligencePlugin):
@@ -116,9 +119,8 @@ def synaptic_intelligence(learner: Learner, pruning: Pruning, *, si_lambda: Weig
     It is Avalanche's variant, which limits the importance of a weight to 0.001, with one correction; the path that is
     integrated runs through all epochs, also those after the best one, from which training goes on.
     """
-    arguments = _arguments(learner, pruning, validate_on="none")
-    arguments["plugins"].append(SynapticIntelligence(si_lambda=si_lambda))
-    return AvalancheNaive(**arguments)
+    penalty = SynapticIntelligence(si_lambda=si_lambda)
+    return _made(AvalancheNaive, learner, pruning, validate_on="none", plugins=[penalty])
 
 
 @STRATEGIES.register(
@@ -136,7 +138,7 @@ def lwf(
 
     Avalanche leaves the teacher in training mode: it answers with the statistics of the batch, not as it was tested.
     """
-    return AvalancheLwF(**_arguments(learner, pruning, validate_on="none"), alpha=alpha, temperature=temperature)
+    return _made(AvalancheLwF, learner, pruning, validate_on="none", alpha=alpha, temperature=temperature)
 
 
 @STRATEGIES.register(
@@ -153,12 +155,34 @@ def der(learner: Learner, pruning: Pruning, *, alpha: Weight = 0.1, beta: Weight
     Avalanche stores the logits of the last epoch's model, before the best one is restored. It replays nothing while its
     buffer holds fewer samples than a batch of them, so that such batches are never larger than the buffer.
     """
-    arguments = _arguments(learner, pruning, validate_on="buffer")
-    replayed = min(learner.batch_size, learner.buffer_size)
-    return AvalancheDER(**arguments, mem_size=learner.buffer_size, batch_size_mem=replayed, alpha=alpha, beta=beta)
+    return _made(
+        AvalancheDER,
+        learner,
+        pruning,
+        validate_on="buffer",
+        mem_size=learner.buffer_size,
+        batch_size_mem=min(learner.batch_size, learner.buffer_size),
+        alpha=alpha,
+        beta=beta,
+    )
 
 
-def _arguments(learner: Learner, pruning: Pruning, validate_on: str) -> dict[str, Any]:
+def _made(
+    template: type[SupervisedTemplate],
+    learner: Learner,
+    pruning: Pruning,
+    *,
+    validate_on: str,
+    plugins: Sequence[SupervisedPlugin] = (),
+    **own: Any,
+) -> SupervisedTemplate:
+    """Avalanche's ``template`` with the learner's recipe and execution, pruned if a schedule is asked for."""
     pruner = [] if pruning.schedule == "none" else [PruningPlugin(**pruning.parts(learner))]
-    plugins = [learner.optimisation(), *pruner, learner.selection(validate_on), *learner.plugins]
-    return {**learner.template_arguments(), "criterion": nn.CrossEntropyLoss(), "plugins": plugins}
+    strategy = type(template.__name__, (template, Executed), {})(
+        **learner.template_arguments(),
+        criterion=nn.CrossEntropyLoss(),
+        plugins=[learner.optimisation(), *pruner, learner.selection(validate_on), *learner.plugins, *plugins],
+        **own,
+    )
+    strategy.execution = learner.execution
+    return strategy

@@ -16,6 +16,8 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from strategies.execution import execution_of
+
 
 def eval_batches(strategy: SupervisedTemplate, dataset: AvalancheDataset, batch_size: int) -> Iterable[list[Tensor]]:
     """Batches [x, y, task] of ``dataset`` as it is: in order, through the strategy's own loader if it has one."""
@@ -29,7 +31,7 @@ def eval_batches(strategy: SupervisedTemplate, dataset: AvalancheDataset, batch_
     return DataLoader(dataset, **options)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def count_correct(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> int:
     """How many samples of ``dataset``, in eval transforms and eval mode, the strategy's model gets right.
 
@@ -38,10 +40,11 @@ def count_correct(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> in
     modes = {module: module.training for module in strategy.model.modules()}
     strategy.model.eval()
     correct = torch.zeros((), dtype=torch.long, device=strategy.device)
-    for x, y, *task in eval_batches(strategy, dataset.eval(), max(strategy.eval_mb_size, 1)):
-        x, y = x.to(strategy.device), y.to(strategy.device)
-        output = avalanche_forward(strategy.model, x, task[0]) if task else strategy.model(x)
-        correct += (output.argmax(1) == y).sum()
+    with execution_of(strategy).autocast(strategy.device):
+        for x, y, *task in eval_batches(strategy, dataset.eval(), max(strategy.eval_mb_size, 1)):
+            x, y = x.to(strategy.device), y.to(strategy.device)
+            output = avalanche_forward(strategy.model, x, task[0]) if task else strategy.model(x)
+            correct += (output.argmax(1) == y).sum()
     for module, training in modes.items():
         module.training = training
     return int(correct)

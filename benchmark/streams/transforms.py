@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class Normalise:
@@ -19,8 +20,11 @@ class Normalise:
         self.scale = 1 / (torch.tensor(std).reshape(-1, 1, 1) * 255)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(..., channels, height, width) uint8 -> float32 of the same shape."""
-        return (images.float() - self.shift.to(images.device)) * self.scale.to(images.device)
+        """(..., channels, height, width) uint8 -> float32 of the same shape and memory format."""
+        if images.device != self.shift.device:
+            # Kept where the images are: sending them anew for every batch would make a GPU wait.
+            self.shift, self.scale = self.shift.to(images.device), self.scale.to(images.device)
+        return images.float().sub_(self.shift).mul_(self.scale)
 
 
 class CropAndFlip:
@@ -36,20 +40,29 @@ class CropAndFlip:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(batch, channels, height, width) uint8 -> the same shape and type."""
+        return self.cut(images, self.draw(len(images), generator).to(images.device))
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
+        """What happens to each of ``batch`` images: offset down, offset to the right, mirrored; int64 (3, batch)."""
+        offsets = torch.randint(2 * self.padding + 1, (2, batch), generator=generator)
+        mirrored = torch.rand((1, batch), generator=generator) < (0.5 if self.flip else 0.0)
+        return torch.cat([offsets, mirrored.long()])
+
+    def cut(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """(batch, channels, height, width) uint8 and what was drawn for each, int64 (3, batch), on the same device.
+
+        Returns images of the same shape and type in channels-last format.
+        """
         batch, channels, height, width = images.shape
-        offsets = torch.randint(2 * self.padding + 1, (2, batch, 1), generator=generator)
-        flipped = torch.rand((batch, 1), generator=generator) < (0.5 if self.flip else 0.0)
-        columns = torch.arange(width).expand(batch, -1)
-        columns = torch.where(flipped, width - 1 - columns, columns) + offsets[1]
-        rows = torch.arange(height) + offsets[0]
-        padded = torch.nn.functional.pad(images, [self.padding] * 4)
-        index = [
-            torch.arange(batch).reshape(-1, 1, 1, 1),
-            torch.arange(channels).reshape(1, -1, 1, 1),
-            rows.reshape(batch, 1, height, 1),
-            columns.reshape(batch, 1, 1, width),
-        ]
-        return padded[tuple(i.to(images.device) for i in index)]
+        down, right, mirrored = drawn.unsqueeze(-1)
+        rows = torch.arange(height, device=images.device) + down
+        columns = torch.arange(width, device=images.device)
+        columns = torch.where(mirrored.bool(), width - 1 - columns, columns) + right
+        # Channels last, an image's row is one piece of memory.
+        padded = pad(images.permute(0, 2, 3, 1), [0, 0, *[self.padding] * 4])
+        rows = rows.reshape(batch, height, 1, 1).expand(-1, -1, padded.shape[2], channels)
+        columns = columns.reshape(batch, 1, width, 1).expand(-1, height, -1, channels)
+        return padded.gather(1, rows).gather(2, columns).permute(0, 3, 1, 2)
 
 
 class TrainTransform:

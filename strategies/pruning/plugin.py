@@ -20,6 +20,7 @@ from strategies.pruning.rounds import choose, zero_pruned_
 from strategies.pruning.schedules import Schedule
 from strategies.pruning.scores import Batch, Score, Scoring
 from strategies.pruning.structures import Structure, Unstructured
+from strategies.pruning.upkeep import HeldAtZero
 from strategies.seeds import numpy_generator
 
 SCORING_BATCH = 128
@@ -65,7 +66,7 @@ class PruningPlugin(SupervisedPlugin):
         self.masks: Masks | None = None
         self.scored_samples = 0.0
         self._values_when_pruned: dict[str, Tensor] = {}
-        self._held_at_zero: list[tuple[Tensor, Tensor]] | None = None
+        self._held_at_zero: HeldAtZero | None = None
         self._upheld = False
 
     def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
@@ -82,10 +83,8 @@ class PruningPlugin(SupervisedPlugin):
         if self.masks is None:
             return
         if self._held_at_zero is None:
-            self._held_at_zero = self._tensors_to_hold(strategy)
-        for tensor, pruned in self._held_at_zero:
-            # Filled, not multiplied: a diverged weight times zero would stay NaN.
-            tensor.masked_fill_(pruned, 0)
+            self._held_at_zero = HeldAtZero(self._tensors_to_hold(strategy))
+        self._held_at_zero()
         self._upheld = True
 
     def after_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
@@ -188,7 +187,7 @@ class PruningPlugin(SupervisedPlugin):
             weight = parameters[name]
             # Avalanche's streaming LDA has no optimiser.
             state = {} if strategy.optimizer is None else strategy.optimizer.state.get(weight, {})
-            own = [t for t in (weight.data, *state.values()) if torch.is_tensor(t) and t.shape == weight.shape]
+            own = [t for t in (weight, *state.values()) if torch.is_tensor(t) and t.shape == weight.shape]
             held += [(tensor, pruned) for tensor in own]
         return held
 

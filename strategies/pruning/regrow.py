@@ -16,6 +16,7 @@ from strategies.pruning.masks import Masks, keep_largest, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.scores import Batch, Scores, weights_and_gradients
 from strategies.pruning.structures import masked
+from strategies.pruning.upkeep import HeldAtZero
 from strategies.seeds import torch_generator
 
 
@@ -28,8 +29,7 @@ class RegrowingPlugin(PruningPlugin):
         A weight that is dropped and grown at once loses its value and its momentum like any other.
         """
         self.use(kept, strategy.model)
-        for tensor, pruned in self._tensors_to_hold(strategy):
-            tensor.masked_fill_(pruned, 0)
+        HeldAtZero(self._tensors_to_hold(strategy))()
         self.use(grown, strategy.model)
 
     def drawn(self, strategy: SupervisedTemplate, step: int) -> Scores:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from benchmark.streams import loader as loader_module
+from benchmark.streams import storage as storage_module
 from benchmark.streams.alma import alma_scenario
 from benchmark.streams.images import ImageDataset, Images
 from benchmark.streams.loader import ArrayLoader
+from benchmark.streams.storage import AHEAD, Mapped, Resident
 from benchmark.streams.transforms import CropAndFlip, Normalise
 from strategies.registry import REPLAYS
 
 NORMALISE = Normalise((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
-def unaugmented(images, generator=None):
-    return images
+class Unaugmented(CropAndFlip):
+    """Leaves every image as it is."""
+
+    def __init__(self):
+        super().__init__(8, flip=True)
+
+    def cut(self, images, drawn):
+        return images
 
 
 def random_images(size, seed):
@@ -52,7 +60,7 @@ def stream(images):
 def make_loader(request, images, tmp_path, monkeypatch):
     """Function: augmentation, seed -> a loader, once with images in memory and once with images in a mapped file."""
     if request.param == "mapped":
-        monkeypatch.setattr(loader_module, "RESIDENT_BYTES", 0)
+        monkeypatch.setattr(storage_module, "RESIDENT_BYTES", 0)
         mapped = []
         for number, part in enumerate(images):
             np.save(tmp_path / f"{number}.npy", part.pixels)
@@ -60,8 +68,8 @@ def make_loader(request, images, tmp_path, monkeypatch):
     else:
         mapped = images
 
-    def make(augment=unaugmented, seed=0):
-        return ArrayLoader(*mapped, augment=augment, normalise=NORMALISE, seed=seed)
+    def make(augment=None, seed=0):
+        return ArrayLoader(*mapped, augment=augment or Unaugmented(), normalise=NORMALISE, seed=seed)
 
     return make
 
@@ -179,19 +187,66 @@ def test_loading_leaves_the_global_generators_alone(make_loader, stream):
 
 
 def test_evaluation_is_never_augmented(make_loader, stream):
-    def refuse(images, generator=None):
-        raise AssertionError("an evaluation image was augmented")
+    class Refuse(CropAndFlip):
+        def cut(self, images, drawn):
+            raise AssertionError("an evaluation image was augmented")
 
-    assert list(make_loader(refuse).eval_batches(stream.train_stream[0].dataset, 4))
+    loader = make_loader(Refuse(8, flip=True))
+    assert list(loader.eval_batches(stream.train_stream[0].dataset, 4))
+    with pytest.raises(AssertionError):
+        list(loader.train_batches(stream.train_stream[0].dataset, 4, megabatch=0))
 
 
 def test_mapped_and_resident_images_give_the_same_batches(images, stream, monkeypatch):
-    def batches():
+    def batches(kind):
         loader = ArrayLoader(*images, augment=CropAndFlip(8, flip=True), normalise=NORMALISE, seed=0)
-        assert (loader.train.resident is None) is (loader_module.RESIDENT_BYTES == 0)
+        assert isinstance(loader.storage, kind)
         train = loader.train_batches(data_sets(stream)["full replay"], 8, megabatch=0)
         return joined([*train, *train, *loader.eval_batches(stream.test_stream[0].dataset, 3)])
 
-    resident = batches()
-    monkeypatch.setattr(loader_module, "RESIDENT_BYTES", 0)
-    assert all(map(torch.equal, batches(), resident))
+    resident = batches(Resident)
+    monkeypatch.setattr(storage_module, "RESIDENT_BYTES", 0)
+    assert all(map(torch.equal, batches(Mapped), resident))
+
+
+def test_images_are_channels_last(make_loader, stream):
+    dataset = stream.train_stream[0].dataset
+    for batches in (make_loader().train_batches(dataset, 4, 0), make_loader().eval_batches(dataset, 4)):
+        assert all(x.is_contiguous(memory_format=torch.channels_last) for x, *_ in batches)
+
+
+class Slow(Images):
+    """Images that note when they are read."""
+
+    reads: ClassVar[list[int]] = []
+
+    def read(self, positions):
+        self.reads.append(len(positions))
+        return super().read(positions)
+
+
+def test_the_next_batches_of_mapped_images_are_read_ahead_but_not_all(images):
+    train, test = images
+    storage = Mapped(Slow(train.pixels, train.targets), test, "cpu")
+    Slow.reads.clear()
+    batches = storage.batches(torch.arange(50).split(5))
+    next(batches)
+    batches.close()
+    assert Slow.reads == [5] * (1 + AHEAD)
+
+
+def test_an_error_while_reading_ahead_reaches_who_asks_for_the_batch(images):
+    train, test = images
+    storage = Mapped(train, test, "cpu")
+    batches = storage.batches(iter([torch.arange(4), torch.tensor([1000])]))
+    assert len(next(batches)[1]) == 4
+    with pytest.raises(IndexError):
+        next(batches)
+
+
+def test_the_test_set_is_normalised_once(make_loader, stream, monkeypatch):
+    loader = make_loader()
+    first = joined(loader.eval_batches(stream.test_stream[0].dataset, 7))
+    if isinstance(loader.storage, Resident):
+        monkeypatch.setattr(loader, "normalise", None)
+        assert all(map(torch.equal, joined(loader.eval_batches(stream.test_stream[0].dataset, 6)), first))

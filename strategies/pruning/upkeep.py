@@ -1,0 +1,43 @@
+"""Keeping pruned entries at zero while an optimiser moves everything: all tensors in one multi-tensor operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+_WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes of an entry -> the integers of that size."""
+
+
+class HeldAtZero:
+    """Tensors with entries that have to stay zero, such as pruned weights and their momentum.
+
+    Calling it sets those entries to zero in place, without waiting for the device. The bits of every entry are
+    multiplied, as a whole number, by 1 or 0: kept entries keep their bits, and an entry that has diverged becomes zero,
+    where the floating-point product nan * 0 would stay nan. ``masked_fill_`` does the same one tensor at a time, and
+    on a CPU many times slower.
+
+    Args:
+        held: pairs of a tensor and a boolean tensor of its shape, True where it is held at zero.
+    """
+
+    def __init__(self, held: Iterable[tuple[Tensor, Tensor]]):
+        self._bits: list[Tensor] = []
+        self._factors: list[Tensor] = []
+        shared: dict[tuple[object, ...], Tensor] = {}
+        for tensor, zero in held:
+            bits = tensor.detach().view(_WHOLE_NUMBERS[tensor.element_size()])
+            # A weight and its momentum share one factor, laid out in memory as they are.
+            key = (id(zero), bits.dtype, bits.stride())
+            if key not in shared:
+                shared[key] = torch.empty_like(bits).copy_(~zero)
+            self._bits.append(bits)
+            self._factors.append(shared[key])
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Set the held entries to zero."""
+        if self._bits:
+            torch._foreach_mul_(self._bits, self._factors)
