@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 
+from leaderboards.memory import collector_paused
+
 EPILOG = """\b
 Examples:
   python -m leaderboards --tracking-uri sqlite:///results/mlflow.db
   python -m leaderboards --tracking-uri http://127.0.0.1:5000 --sort accuracy --output boards
   python -m leaderboards --across replay
+  python -m leaderboards --contrast precision
 """
 
 
@@ -34,6 +37,8 @@ Examples:
 @click.option("--sort", default="cer_rate", show_default=True, help="column that orders the rows, best first")
 @click.option("--reverse", is_flag=True, help="worst first")
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
+@click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
+@collector_paused()
 def main(
     tracking_uri: tuple[str, ...],
     experiment: str | None,
@@ -41,13 +46,16 @@ def main(
     sort: str,
     reverse: bool,
     across: tuple[str, ...],
+    contrast: str | None,
 ) -> None:
     """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
     from leaderboards.boards import write_boards
     from leaderboards.errors import BoardError
 
     try:
-        index = write_boards(tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across)
+        index = write_boards(
+            tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across, contrast=contrast
+        )
     except BoardError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pandas as pd
 from leaderboards.collect import collect, latest_per_seed
 from leaderboards.columns import BY_KEY, COLUMNS, Column
 from leaderboards.errors import BoardError
+from leaderboards.memory import collector_paused
 from leaderboards.statistics import Estimate, estimate
 
 DEFAULT_SORT = "cer_rate"
@@ -37,8 +40,8 @@ class Row:
         column = f"metrics.{metric}"
         if column not in self.runs:
             return {}
-        known = self.runs.dropna(subset=[column])
-        return {int(seed): float(value) for seed, value in zip(known.seed, known[column], strict=True)}
+        values = zip(self.runs.seed.tolist(), self.runs[column].tolist(), strict=True)
+        return {seed: value for seed, value in values if not math.isnan(value)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Board:
         slug = re.sub(r"[^a-z0-9_]+", "-", " ".join(str(word) for word in words if word).lower()).strip("-")
         return f"{slug}-{_short_hash(identity)}.md"
 
-    @property
+    @cached_property
     def runs(self) -> pd.DataFrame:
         """All runs of the board."""
         return pd.concat([row.runs for row in self.rows])
@@ -104,19 +107,21 @@ def boards(
         return []
     runs = latest_per_seed(runs.sort_values("started", kind="stable"))
     grouped: dict[str, list[Hashable]] = {}
-    heads: dict[str, dict[str, Any]] = {}
-    for index, run in runs.iterrows():
-        unknown = [field for field in across if field not in run.protocol and field != "buffer_size"]
+    shared: dict[str, dict[str, Any]] = {}
+    images = zip(runs.stream, runs.data, runs.data_version, runs.data_fingerprint, strict=True)
+    for index, seen, protocol in zip(runs.index, images, runs.protocol, strict=True):
+        unknown = [field for field in across if field not in protocol and field != "buffer_size"]
         if unknown:
-            raise BoardError(f"no protocol field {unknown[0]!r}: there are {', '.join(sorted(run.protocol))}")
-        shared = {name: value for name, value in run.protocol.items() if name not in across}
-        key = json.dumps([run.stream, run.data, run.data_version, run.data_fingerprint, shared], sort_keys=True)
+            raise BoardError(f"no protocol field {unknown[0]!r}: there are {', '.join(sorted(protocol))}")
+        common = {name: value for name, value in protocol.items() if name not in across}
+        key = json.dumps([*seen, common], sort_keys=True)
         grouped.setdefault(key, []).append(index)
-        heads.setdefault(key, {"run": run, "protocol": shared})
+        shared.setdefault(key, common)
     result = []
     for key, members in grouped.items():
-        head = heads[key]["run"]
-        current = newest_versions(runs.loc[members])
+        together = runs.loc[members]
+        head = together.iloc[0]
+        current = newest_versions(together)
         rows = _rows(current, across)
         sign = (-column.better or 1) * (-1 if reverse else 1)
         rows.sort(key=lambda row: _sort_key(row, column, sign))
@@ -126,7 +131,7 @@ def boards(
                 head.data,
                 head.data_version,
                 head.data_fingerprint,
-                heads[key]["protocol"],
+                shared[key],
                 rows,
                 len(members) - len(current),
             )
@@ -151,6 +156,7 @@ def _versioned(variant: Mapping[str, Any]) -> list[str]:
     return [name.removesuffix("_version") for name in variant if name.endswith("_version")]
 
 
+@collector_paused()
 def write_boards(
     tracking_uris: Sequence[str],
     folder: Path,
@@ -159,19 +165,30 @@ def write_boards(
     sort: str = DEFAULT_SORT,
     reverse: bool = False,
     across: Iterable[str] = (),
+    contrast: str | None = None,
 ) -> Path:
     """Write a markdown page for each board of one or several stores, and an index; returns the index's path.
 
+    Args:
+        tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
+        folder: of the pages.
+        sort, reverse, across: see :func:`boards`.
+        contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
+
     Raises:
-        BoardError: a store cannot be read, none holds a finished run, or the folder cannot be written.
+        BoardError: a store cannot be read, none holds a finished run, there is nothing to contrast, or the folder
+            cannot be written. Nothing has been written then, but for what the folder took before it failed.
     """
-    from leaderboards.markdown import board_page, index_page
+    from leaderboards.contrast import contrasts
+    from leaderboards.markdown import board_page, contrast_name, contrast_page, index_page
 
     runs = pd.concat([collect(uri, experiment) for uri in tracking_uris], ignore_index=True)
     found = boards(runs, sort=sort, reverse=reverse, across=across)
     if not found:
         raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
-    pages = {board.file_name: board_page(board) for board in found} | {"README.md": index_page(found)}
+    pages = {board.file_name: board_page(board) for board in found} | {"README.md": index_page(found, contrast)}
+    if contrast is not None:
+        pages[contrast_name(contrast)] = contrast_page(contrasts(runs, contrast), contrast)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in pages.items():
@@ -216,6 +233,12 @@ def variant_name(
     return f"{variant['strategy']}" + (f" ({', '.join(words)})" if words else "")
 
 
+def row_name(runs: pd.DataFrame, extra: Mapping[str, Any] | None = None) -> str:
+    """The name of the variant that all of ``runs`` have."""
+    last = runs.iloc[-1]
+    return variant_name(last.variant, extra, last.variant_defaults, None if pd.isna(last.density) else last.density)
+
+
 def _reading_order(option: str) -> tuple[int, str]:
     first = ("score", "schedule", "tau", "density", "scope", "structure", "nested")
     return first.index(option) if option in first else len(first), option
@@ -223,25 +246,21 @@ def _reading_order(option: str) -> tuple[int, str]:
 
 def _rows(runs: pd.DataFrame, across: Sequence[str]) -> list[Row]:
     members: dict[str, list[Hashable]] = {}
-    names: dict[str, str] = {}
     extras: dict[str, dict[str, Any]] = {}
-    for index, run in runs.iterrows():
-        extra = {field: run.protocol[field] for field in across if field in run.protocol}
-        extras[json.dumps([run.variant, extra], sort_keys=True)] = extra
-        key = json.dumps([run.variant, extra], sort_keys=True)
+    for index, protocol, variant in zip(runs.index, runs.protocol, runs.variant, strict=True):
+        extra = {field: protocol[field] for field in across if field in protocol}
+        key = json.dumps([variant, extra], sort_keys=True)
         members.setdefault(key, []).append(index)
-        names[key] = variant_name(
-            run.variant, extra, run.variant_defaults, None if pd.isna(run.density) else run.density
-        )
+        extras[key] = extra
     rows = []
     for key, indices in members.items():
         own = runs.loc[indices]
         estimates = {}
         for column in COLUMNS:
             name = f"metrics.{column.metric}"
-            if name in own and own[name].notna().any():
-                estimates[column.key] = estimate(own[name].dropna().tolist())
-        rows.append(Row(names[key], own.iloc[0].variant, extras[key], own, estimates))
+            if name in own and (known := own[name].dropna().tolist()):
+                estimates[column.key] = estimate(known)
+        rows.append(Row(row_name(own, extras[key]), own.iloc[0].variant, extras[key], own, estimates))
     return rows
 
 

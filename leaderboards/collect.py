@@ -15,6 +15,9 @@ from leaderboards.store import PREFIX, reaching
 
 NEEDED = ("stream", "stream_label", "data", "data_fingerprint", "protocol", "variant", "seed")
 
+EARLIER = {"precision": "fp32"}
+"""Protocol fields that came later -> the value that all earlier runs had, which do not record it."""
+
 PAGE = 1000
 
 
@@ -22,8 +25,9 @@ def collect(tracking_uri: str, experiment: str | None = None) -> pd.DataFrame:
     """All finished benchmark runs of a store, oldest first.
 
     Failed, killed and unfinished runs never enter. Columns: ``run_id``, ``started`` (UTC), the tags without
-    their prefix (``protocol``, ``variant`` and ``variant_defaults`` as dictionaries, ``seed`` as an integer),
-    ``density``, the final density that was asked for, and ``metrics.NAME`` with the last value of each metric.
+    their prefix (``protocol``, completed from :data:`EARLIER`, ``variant`` and ``variant_defaults`` as dictionaries,
+    ``seed`` as an integer), ``density``, the final density that was asked for, and ``metrics.NAME`` with the last
+    value of each metric.
 
     Args:
         tracking_uri: any MLflow store.
@@ -60,10 +64,8 @@ def latest_per_seed(runs: pd.DataFrame) -> pd.DataFrame:
     """One run for each (board, variant, seed): repeating a run must not count as another seed; the newest stays."""
     if runs.empty:
         return runs
-    keys = runs.apply(
-        lambda row: json.dumps([row.data, row.data_fingerprint, row.protocol, row.variant, row.seed], sort_keys=True),
-        axis=1,
-    )
+    identities = zip(runs.data, runs.data_fingerprint, runs.protocol, runs.variant, runs.seed, strict=True)
+    keys = pd.Series([json.dumps(identity, sort_keys=True) for identity in identities], index=runs.index)
     return runs[~keys.duplicated(keep="last")].reset_index(drop=True)
 
 
@@ -73,7 +75,7 @@ def _row(run: Run) -> dict[str, Any] | None:
         return None
     started = pd.Timestamp(run.info.start_time, unit="ms", tz="UTC")
     parsed: dict[str, Any] = {
-        "protocol": json.loads(tags["protocol"]),
+        "protocol": EARLIER | json.loads(tags["protocol"]),
         "variant": json.loads(tags["variant"]),
         "variant_defaults": json.loads(tags.get("variant_defaults", "{}")),
         "seed": int(tags["seed"]),

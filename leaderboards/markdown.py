@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from leaderboards.boards import Board, Row
 from leaderboards.columns import BY_KEY, COLUMNS, Column
+from leaderboards.contrast import ALL, METRICS, Contrast, Line
 from leaderboards.statistics import Estimate, holm, paired
 
 BASELINE = "dense"
@@ -48,8 +49,75 @@ def board_page(board: Board) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def index_page(boards: Sequence[Board]) -> str:
-    """A table of contents, one row a board; fields in which boards of one stream differ have a column."""
+def contrast_name(field: str) -> str:
+    """File name of the page of a contrast."""
+    return f"contrast-{field}.md"
+
+
+def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
+    """The page of the contrasts of one field: a section for each board and pair of values."""
+    parts = [
+        f"# Contrast: {field}",
+        f"Runs that differ in `{field}` alone: the same images and strategy variant, otherwise the same protocol, "
+        "paired by seed. The reference is the value that most runs have.",
+    ]
+    parting = _parting([contrast.board for contrast in contrasts])
+    for contrast in contrasts:
+        protocol = contrast.board.protocol
+        fields = [f"{name} {_value(protocol[name])}" for name in [*INDEXED, *parting] if protocol.get(name) is not None]
+        lead = f"{_images(contrast.board)} Protocol: {', '.join(fields)}. Variants: {len(contrast.lines)}."
+        if contrast.unpaired:
+            lead += f" Left out: {contrast.unpaired} without a common seed."
+        parts += [
+            f"## {contrast.board.label}: {field} {contrast.other} against {contrast.reference}",
+            lead,
+            _contrasted(contrast),
+        ]
+    parts += [
+        "## Columns",
+        "- Seeds: those with a run under both values; everything else is over them.\n"
+        + "".join(f"- {BY_KEY[key].title}: {BY_KEY[key].meaning}.\n" for key in METRICS)
+        + "- Difference: the mean of the paired differences, value minus reference. Means and differences are given "
+        "± half the width of their 95 % t interval over seeds.\n"
+        "- p: of the paired t test; p (Holm): corrected over all variants of this page, each metric by itself.\n"
+        "- Training time ratio: geometric mean of the paired ratios of `time/train_seconds`, value / reference: wall "
+        "time, which means something where both were run on the same hardware under the same load.\n"
+        f"- {ALL}: averaged over the variants within each seed first. Runs of one seed share split and "
+        "initialisation: pairs of different variants are not independent, so that the interval and p are over "
+        "seeds. It is no part of Holm's correction.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _contrasted(contrast: Contrast) -> str:
+    headers = ["Strategy", "Seeds"]
+    for key in METRICS:
+        title = BY_KEY[key].title
+        headers += [f"{title}, {contrast.reference}", f"{title}, {contrast.other}"]
+        headers += [f"{title} difference", "p", "p (Holm)"]
+    headers.append(f"Training time ratio, {contrast.other} / {contrast.reference}")
+    rows = [_contrast_cells(line) for line in (*contrast.lines, contrast.pooled)]
+    return pipe(rows, [escape(header) for header in headers])
+
+
+def _contrast_cells(line: Line) -> list[str]:
+    cells = [escape(line.name), str(line.seeds)]
+    for key in METRICS:
+        column, compared = BY_KEY[key], line.compared.get(key)
+        if compared is None:
+            cells += ["-"] * 5
+            continue
+        cells += [cell(compared.reference, column), cell(compared.other, column)]
+        cells.append(cell(compared.comparison.difference, _signed(column)))
+        cells += ["-" if p is None else f"{p:.3f}" for p in (compared.comparison.p, compared.corrected)]
+    return [*cells, "-" if line.time_ratio is None else f"{line.time_ratio:.3f}"]
+
+
+def index_page(boards: Sequence[Board], contrast: str | None = None) -> str:
+    """A table of contents, one row a board; fields in which boards of one stream differ have a column.
+
+    ``contrast`` is the protocol field of the contrast that has been made, if any: its page is linked.
+    """
     rows = []
     fields = [*INDEXED, *_parting(boards)]
     for board in boards:
@@ -75,6 +143,8 @@ def index_page(boards: Sequence[Board]) -> str:
         "CER rate",
     ]
     note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
+    if contrast is not None:
+        note += f"\n\nContrast: [{escape(contrast)}]({contrast_name(contrast)}), the runs that differ in it alone."
     return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"
 
 
@@ -113,14 +183,17 @@ def cell(value: Estimate | None, column: Column) -> str:
     return f"{mean} ± {column.form.replace('+', '').format(value.margin)}"
 
 
+def _images(board: Board) -> str:
+    if board.data == "real":
+        return "Real images."
+    return "**Synthetic stand-in images**, procedurally made: not to be compared with results on real ones."
+
+
 def _lead(board: Board) -> str:
-    kind = (
-        "Real images."
-        if board.data == "real"
-        else "**Synthetic stand-in images**, procedurally made: not to be compared with results on real ones."
-    )
     seeds = sorted({int(seed) for seed in board.runs.seed})
-    lead = f"{kind} Variants: {len(board.rows)}; runs: {len(board.runs)}; seeds: {', '.join(map(str, seeds))}."
+    lead = (
+        f"{_images(board)} Variants: {len(board.rows)}; runs: {len(board.runs)}; seeds: {', '.join(map(str, seeds))}."
+    )
     if board.outdated:
         lead += f" Left out: {board.outdated} runs of earlier versions of a strategy or of a part of one."
     return lead
@@ -160,9 +233,8 @@ def _comparison(board: Board) -> list[str]:
         tested = [index for index, one in enumerate(found) if one is not None and one.p is not None]
         p_values = [one.p for one in found if one is not None and one.p is not None]
         corrected = dict(zip(tested, holm(p_values), strict=True))
-        signed = replace(column, form="{:+.4f}")
         for index, comparison in enumerate(found):
-            text = "-" if comparison is None else cell(comparison.difference, signed)
+            text = "-" if comparison is None else cell(comparison.difference, _signed(column))
             cells[index].append(f"{text} (p {corrected[index]:.3f})" if index in corrected else text)
     return [
         f"## Against {BASELINE}, seed by seed",
@@ -170,6 +242,11 @@ def _comparison(board: Board) -> list[str]:
         "Mean difference over common seeds ± half the width of its 95 % t interval; p of the paired t test, "
         "Holm-corrected over the rows of each column.",
     ]
+
+
+def _signed(column: Column) -> Column:
+    """For differences."""
+    return replace(column, form="{:+.4f}")
 
 
 def _baseline(board: Board, row: Row) -> Row | None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+# What scipy.stats.t is made of: the same numbers, without half a second of imports and half a millisecond a test.
+from scipy import special
 
 CONFIDENCE = 0.95
 
@@ -33,7 +35,7 @@ def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     n = len(array)
     if n < 2:
         return Estimate(float(array.mean()), None, n)
-    margin = stats.t.ppf((1 + confidence) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n)
+    margin = special.stdtrit(n - 1, (1 + confidence) / 2) * array.std(ddof=1) / math.sqrt(n)
     return Estimate(float(array.mean()), float(margin), n)
 
 
@@ -56,7 +58,8 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison | None:
     if np.allclose(differences, differences[0], rtol=0, atol=1e-12):
         # No variance: the t statistic is infinite, or undefined where the two never differ.
         return Comparison(estimate(differences), 1.0 if abs(differences[0]) < 1e-12 else 0.0)
-    return Comparison(estimate(differences), float(stats.ttest_1samp(differences, 0).pvalue))
+    t = np.mean(differences) / (np.std(differences, ddof=1) / math.sqrt(len(seeds)))
+    return Comparison(estimate(differences), float(2 * special.stdtr(len(seeds) - 1, -abs(t))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

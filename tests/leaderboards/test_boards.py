@@ -95,6 +95,24 @@ def test_comparing_across_a_protocol_field(store):
         boards(runs, across=["weather"])
 
 
+def test_a_field_that_came_later_has_the_value_that_earlier_runs_had(store):
+    store.add(seed=0, anytime__cer_rate=0.1)
+    store.add(seed=1, protocol={"precision": "fp32"}, anytime__cer_rate=0.2)
+    store.add(seed=0, protocol={"precision": "bf16"}, anytime__cer_rate=0.3)
+    runs = collect(store.uri)
+    found = {board.protocol["precision"]: board.rows[0].by_seed("anytime/cer_rate") for board in boards(runs)}
+    assert found == {"fp32": {0: 0.1, 1: 0.2}, "bf16": {0: 0.3}}
+    [board] = boards(runs, across=["precision"])
+    assert rows(board) == ["dense (precision fp32)", "dense (precision bf16)"]
+
+
+def test_a_repeated_run_replaces_one_from_before_the_field(store):
+    store.add(seed=0, anytime__cer_rate=0.1)
+    store.add(seed=0, protocol={"precision": "fp32"}, anytime__cer_rate=0.2)
+    [board] = boards(collect(store.uri))
+    assert board.rows[0].by_seed("anytime/cer_rate") == {0: 0.2}
+
+
 def test_page_shows_mean_interval_seeds_and_the_best(store):
     for seed, rate in enumerate((0.1, 0.2, 0.3)):
         store.add("dense", seed, anytime__cer_rate=rate + 0.05, test__accuracy=0.5)
@@ -160,6 +178,9 @@ def test_the_command_writes_pages_and_index(store, tmp_path):
     assert page.name in index
     wrong = command("--tracking-uri", store.uri, "--sort", "beauty")
     assert wrong.returncode == 2 and wrong.stderr.startswith("Error: ") and "Traceback" not in wrong.stderr
+    unknown = command("--tracking-uri", store.uri, "--contrast", "weather", "--output", "other")
+    assert unknown.returncode == 2 and unknown.stderr.startswith("Error: no protocol field 'weather'")
+    assert len(unknown.stderr.splitlines()) == 1 and not (tmp_path / "other").exists()
 
 
 def test_boards_of_several_stores_are_built_together(store, empty_store, tmp_path):
