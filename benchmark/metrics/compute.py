@@ -45,7 +45,10 @@ def flops_of_a_sample(model: nn.Module, x: Tensor) -> float:
 
 def zero_shares(model: nn.Module) -> dict[str, float]:
     """Fraction of zeros in each prunable weight."""
-    return {name: 1 - int(weight.count_nonzero()) / weight.numel() for name, weight in prunable_weights(model).items()}
+    weights = prunable_weights(model)
+    # Fetched from the device together, not one after the other.
+    nonzeros = torch.stack([weight.count_nonzero() for weight in weights.values()]).tolist()
+    return {n: 1 - count / weight.numel() for (n, weight), count in zip(weights.items(), nonzeros, strict=True)}
 
 
 def scored_samples(strategy: SupervisedTemplate) -> float:

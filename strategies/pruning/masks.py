@@ -110,7 +110,7 @@ class Masks(Mapping[str, Tensor]):
     @property
     def nonzeros(self) -> int:
         """Number of kept weights."""
-        return sum(int(mask.sum()) for mask in self.values())
+        return int(torch.stack([mask.sum() for mask in self.values()]).sum()) if self._masks else 0
 
     @property
     def density(self) -> float:

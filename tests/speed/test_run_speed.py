@@ -1,0 +1,154 @@
+"""Whole runs: what measuring costs, what many megabatches cost, and runs side by side."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from time import perf_counter
+
+import pytest
+from avalanche.training.plugins import EvaluationPlugin
+
+from benchmark import experiment
+from benchmark.config import resolved
+from benchmark.experiment import prepare, run
+from benchmark.metrics import gap
+from benchmark.run_progress import RunProgress
+from benchmark.tracking import Store
+from strategies import selection
+from strategies.selection import BestValidation
+
+pytestmark = pytest.mark.speed
+
+EVENTS = [
+    f"{when}_{what}"
+    for when in ("before", "after")
+    for what in (
+        *("training", "training_exp", "training_epoch", "training_iteration", "forward", "backward", "update"),
+        *("eval", "eval_exp", "eval_iteration", "eval_forward"),
+        *("train_dataset_adaptation", "eval_dataset_adaptation"),
+    )
+]
+
+
+class Clock:
+    """Adds up the seconds spent within the functions that it has wrapped; a function within another counts once."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self._depth = 0
+
+    def wrap(self, function):
+        @functools.wraps(function)
+        def timed(*args, **kwargs):
+            with self:
+                return function(*args, **kwargs)
+
+        return timed
+
+    def __enter__(self):
+        self._depth += 1
+        if self._depth == 1:
+            self._start = perf_counter()
+
+    def __exit__(self, *error):
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += perf_counter() - self._start
+
+
+@pytest.mark.parametrize("model", ["resnet20s", "resnet18"])
+def test_share_of_measuring(model, device, tmp_path, monkeypatch, report):
+    measuring, forward = Clock(), Clock()
+    for module in (selection, gap):
+        monkeypatch.setattr(module, "count_correct", forward.wrap(module.count_correct))
+    monkeypatch.setattr(experiment, "_log_artifacts", measuring.wrap(experiment._log_artifacts))
+    build = experiment.build_strategy
+
+    def observed(*args, **kwargs):
+        strategy = build(*args, **kwargs)
+        for plugin in strategy.plugins:
+            if isinstance(plugin, EvaluationPlugin | BestValidation | RunProgress):
+                for event in EVENTS:
+                    if hasattr(plugin, event):
+                        setattr(plugin, event, measuring.wrap(getattr(plugin, event)))
+        return strategy
+
+    monkeypatch.setattr(experiment, "build_strategy", observed)
+    options = {"stream": "synthetic", "strategy": "APP", "model": model, "megabatches": 3, "shots": 20, "test_shots": 5}
+    config = resolved({**options, "device": device}, profile="demo")
+    prepared = prepare(config, data_root=tmp_path, cache=tmp_path)
+    store = Store(None, tmp_path, "speed")
+    start = perf_counter()
+    run(prepared, store=store, plugins=[RunProgress(config)])
+    total = perf_counter() - start
+    value = 100 * (measuring.seconds - forward.seconds) / total
+    note = f"and {100 * forward.seconds / total:.1f} % forward passes of validation and clean gap"
+    target = f"<= {5 if device == 'cuda' else 3}"
+    report(
+        f"{model}: metrics, selection and tracking, share of a run", value, target, device=device, unit=" %", note=note
+    )
+
+
+ALONE = """
+import json, sys, time
+from benchmark.config import resolved
+from benchmark.experiment import prepare, run
+options, folder = json.loads(sys.argv[1]), sys.argv[2]
+config = resolved(options, profile="demo")
+prepared = prepare(config, data_root=folder, cache=folder)
+warm_up = prepare(resolved({**options, "megabatches": 1}, profile="demo"), data_root=folder, cache=folder)
+run(warm_up)
+start = time.perf_counter()
+result = run(prepared)
+print(json.dumps({
+    "seconds": time.perf_counter() - start,
+    "training": result.final("time/train_seconds"),
+    "memory": result.final("memory/peak_mib"),
+    "flops": result.final("compute/train_flops"),
+}))
+"""
+"""A run in a process of its own, so that its peak of memory is its own; prints what it took."""
+
+
+def alone(folder, **options):
+    command = [sys.executable, "-c", ALONE, json.dumps(options), str(folder)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def test_many_megabatches(device, tmp_path, report):
+    options = {"stream": "synthetic", "strategy": "APP", "epochs": 2, "device": device, "batch_size": 64}
+    options |= {"shots": 20, "test_shots": 5}
+    few, many = (alone(tmp_path, megabatches=megabatches, **options) for megabatches in (10, 120))
+    # FLOPs of training are the same for every trained image.
+    images = many["flops"] / few["flops"]
+    note = f"training alone: {many['training'] / few['training'] / images:.2f}"
+    value = many["seconds"] / few["seconds"] / images
+    target = f"<= {1.3 if device == 'cuda' else 1.15}"
+    report("cost of a trained image, B = 120 / B = 10", value, target, device=device, note=note)
+    report("peak memory, B = 120 / B = 10", many["memory"] / few["memory"], "<= 1.05", device=device)
+
+
+def test_a_very_long_stream_finishes(tmp_path, report):
+    taken = alone(tmp_path, stream="digits", strategy="APP", megabatches=500, epochs=1)
+    report("digits, B = 500, one epoch, to the end", taken["seconds"], "<= 600", unit=" s")
+
+
+def test_runs_side_by_side(tmp_path, report):
+    cores = len(os.sched_getaffinity(0))
+
+    def seconds(jobs):
+        seeds = [argument for seed in range(2 * cores) for argument in ("--seed", str(seed))]
+        command = ["--profile", "demo", "--stream", "digits", "--strategy", "APP", *seeds, "--jobs", str(jobs)]
+        start = perf_counter()
+        arguments = [sys.executable, "-m", "benchmark.run", *command, "--output", tmp_path / f"{jobs}"]
+        environment = os.environ | {"ANYTIME_BENCH_CACHE": str(tmp_path)}
+        subprocess.run(arguments, check=True, capture_output=True, env=environment)
+        return perf_counter() - start
+
+    seconds(cores)
+    value = seconds(1) / seconds(cores)
+    report(f"{2 * cores} runs on digits: one after the other / {cores} at once", value, ">= 1")
