@@ -10,6 +10,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +38,7 @@ from benchmark.progress import say
 from benchmark.slim import SlimFile, write_slim
 from benchmark.streams.build import Stream, build_stream, check_stream, load_data
 from benchmark.streams.images import StreamData, StreamRequest
+from benchmark.trace import StepTrace, traced
 from benchmark.tracking import PREFIX, MLflowLogger, Store, provenance
 from strategies.anytime import Learner, Pruning
 from strategies.execution import Executed, Execution
@@ -47,7 +50,10 @@ from strategies.registry import SCORES, STRATEGIES
 from strategies.seeds import derived_seed
 
 EVAL_BATCH = 256
-"""Images of an evaluation batch; has no influence on results."""
+"""Images of an evaluation batch on a CPU, which gains nothing from larger ones."""
+
+GPU_EVAL_PIXELS = 4096 * 32 * 32
+"""Pixels of an evaluation batch on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class RunResult:
         series: metric name -> (steps, values); the step of an anytime series is the megabatch, from 1.
         run_id: of the MLflow run, if it was tracked.
         slim: sizes of the slim network's file, if one was written.
+        traced_steps: training steps in the trace's file; 0 if none was written.
         artifacts: address of the run's files, if it was tracked.
     """
 
@@ -75,6 +82,7 @@ class RunResult:
     series: dict[str, tuple[list[int], list[float]]]
     run_id: str | None
     slim: SlimFile | None = None
+    traced_steps: int = 0
     artifacts: str | None = None
 
     def final(self, name: str) -> float:
@@ -121,6 +129,7 @@ def run(
     profile: str = "",
     plugins: Sequence[SupervisedPlugin] = (),
     slim: bool = False,
+    trace: bool = False,
 ) -> RunResult:
     """Train the strategy over the stream, test after each megabatch, and record it all in ``store``.
 
@@ -130,6 +139,7 @@ def run(
         profile: name of the profile the configuration started from, recorded as a tag.
         plugins: further Avalanche plugins, such as progress bars.
         slim: also record the network without its removed channels, see :mod:`benchmark.slim`.
+        trace: also record a profile of some training steps, see :mod:`benchmark.trace`.
     """
     config = prepared.config
     RNGManager.set_random_seeds(derived_seed(config.seed, "global") % 2**32)
@@ -141,19 +151,26 @@ def run(
         else nullcontext(None)
     )
     with _readable_warnings(), tracked as logger:
-        metrics = [AnytimePerformance(), ModelSize(), ReferenceGap(), Resources(), CleanGap(), Compute()]
-        evaluator = EvaluationPlugin(*metrics, loggers=[logger] if logger else [_Silent()])
+        evaluator = evaluator_for(config, logger)
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
         experiences = {experience.last_megabatch: experience for experience in stream.scenario.train_stream}
-        for megabatch in range(1, config.megabatches + 1):
-            if megabatch in experiences:
-                strategy.train(experiences[megabatch], eval_streams=[])
-            strategy.eval(stream.scenario.test_stream)
-        written = _log_artifacts(logger, config, strategy, stream.data, slim) if logger else None
+        with traced(strategy, prepared.device) if trace else nullcontext() as recorded:
+            for megabatch in range(1, config.megabatches + 1):
+                if megabatch in experiences:
+                    strategy.train(experiences[megabatch], eval_streams=[])
+                strategy.eval(stream.scenario.test_stream)
+        written = _log_artifacts(logger, config, strategy, stream.data, slim, recorded) if logger else None
     series = {name: (list(steps), list(values)) for name, (steps, values) in evaluator.get_all_metrics().items()}
     if logger is None:
         return RunResult(config, series, None)
-    return RunResult(config, series, logger.run_id, written, logger.artifacts())
+    return RunResult(config, series, logger.run_id, written, recorded.steps if recorded else 0, logger.artifacts())
+
+
+def evaluator_for(config: RunConfig, logger: MLflowLogger | None) -> EvaluationPlugin:
+    """All metrics of a run; without a logger nothing is recorded outside of it."""
+    size = ModelSize(config.megabatches)
+    metrics = [AnytimePerformance(), size, ReferenceGap(), Resources(), CleanGap(), Compute()]
+    return EvaluationPlugin(*metrics, loggers=[logger] if logger else [_Silent()])
 
 
 def build_strategy(
@@ -169,7 +186,7 @@ def build_strategy(
         megabatches=len(stream.scenario.train_stream) if config.known_length else None,
         epochs=config.epochs,
         batch_size=config.batch_size,
-        eval_batch_size=EVAL_BATCH,
+        eval_batch_size=max(1, GPU_EVAL_PIXELS // config.resolution**2) if device.startswith("cuda") else EVAL_BATCH,
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
@@ -206,6 +223,8 @@ def _models(config: RunConfig, data: StreamData) -> Callable[[int], nn.Module]:
 
 
 def _check_parts(config: RunConfig, data: StreamData) -> None:
+    if config.compile and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
+        raise UsageError("--compile needs a C++ compiler, g++ or clang++: install one or leave out --compile")
     check = SCORES.load(config.score).traits.get("check")
     if check is not None and "score" in config.options():
         try:
@@ -279,9 +298,14 @@ def _tags(config: RunConfig, stream: Stream, profile: str, device: str) -> dict[
 
 
 def _log_artifacts(
-    logger: MLflowLogger, config: RunConfig, strategy: SupervisedTemplate, data: StreamData, slim: bool
+    logger: MLflowLogger,
+    config: RunConfig,
+    strategy: SupervisedTemplate,
+    data: StreamData,
+    slim: bool,
+    trace: StepTrace | None,
 ) -> SlimFile | None:
-    """Configuration, weights of the last predictor, its masks, its slim form, and the images that were left out."""
+    """Configuration, last predictor's weights, its masks, its slim form, the trace, and the images left out."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -298,5 +322,10 @@ def _log_artifacts(
                 sizes = write_slim(strategy, data, config.resolution, root)
             except ValueError as error:
                 say(f"Note: no slim network was written: {error}.")
+        if trace is not None:
+            try:
+                trace.write(root)
+            except ValueError as error:
+                say(f"Note: no trace was written: {error}.")
         logger.client.log_artifacts(logger.run_id, folder)
     return sizes

@@ -19,9 +19,10 @@ Examples:
   python -m benchmark.run --stream synthetic --strategy APP --density 0.2 --dry-run
   python -m benchmark.run --stream digits --strategy RigL --set every=50 --set every=100
   python -m benchmark.run --stream digits --strategy APP --structure filters --score l2 --slim
+  python -m benchmark.run --stream digits --strategy APP --strategy dense --seed 0 --seed 1 --jobs 2
   python -m benchmark.run --list
 
-Options marked NAME, N or X, --density and --set may be repeated: the runs are all combinations, one after the other.
+Options marked NAME, N or X, --density and --set may be repeated: the runs are all combinations.
 A value comes from the command line, else from --config, else from --profile, else from the stream.
 Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
 """
@@ -68,6 +69,21 @@ Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
     is_flag=True,
     help="with --structure filters: also write the network without its removed channels",
 )
+@click.option(
+    "--jobs",
+    cls=HeadedOption,
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="COUNT",
+    help="how many runs at once, in processes that share the threads or the GPU",
+)
+@click.option(
+    "--profile-trace",
+    cls=HeadedOption,
+    is_flag=True,
+    help="also write a trace of some training steps, which a browser's trace viewer opens",
+)
 @click.option("--dry-run", cls=HeadedOption, is_flag=True, help="show what would run; train and write nothing")
 @click.option("--list", "list_all", cls=HeadedOption, is_flag=True, help="list streams, strategies, models and scores")
 def main(
@@ -79,6 +95,8 @@ def main(
     tracking_uri: str | None,
     experiment: str,
     slim: bool,
+    jobs: int,
+    profile_trace: bool,
     dry_run: bool,
     list_all: bool,
     **options: Any,
@@ -97,12 +115,12 @@ def main(
         if dry_run:
             click.echo(session.describe(runs))
             return
-        failed = session.execute(runs, slim=slim)
+        failed = session.execute(runs, jobs=jobs, slim=slim, profile_trace=profile_trace)
     except UsageError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        click.echo("Interrupted: finished runs are kept, the one under way is marked as killed.", err=True)
+        click.echo("Interrupted: finished runs are kept, those under way are marked as killed.", err=True)
         sys.exit(130)
     sys.exit(1 if failed else 0)
 

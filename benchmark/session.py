@@ -1,8 +1,9 @@
-"""One call of the command: plan the runs, check them all, run them one after the other, refresh the boards."""
+"""One call of the command: plan the runs, check them all, carry them out, refresh the boards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ import yaml
 
 from benchmark.config import PRUNING, RunConfig, load_file
 from benchmark.errors import UsageError
-from benchmark.experiment import Prepared, prepare, run
+from benchmark.experiment import Prepared, RunResult, prepare
 from benchmark.grid import expanded
+from benchmark.jobs import Failure, Job, Place, at_once, in_turn
 from benchmark.options import merged
 from benchmark.progress import say
-from benchmark.run_progress import RunProgress
 from benchmark.slim import PROGRAM, can_be_slimmed, check_slim
 from benchmark.streams.build import source_of
 from benchmark.streams.images import StreamData
 from benchmark.summary import summary
+from benchmark.trace import TRACE
 from benchmark.tracking import Store
 from leaderboards.boards import write_boards
 from leaderboards.errors import BoardError
@@ -77,35 +79,36 @@ class Session:
             parts.append("---")
         return "\n".join(parts[:-1])
 
-    def execute(self, runs: Sequence[Planned], *, slim: bool = False) -> int:
-        """Check all runs, then run them; returns how many failed.
+    def execute(
+        self, runs: Sequence[Planned], *, jobs: int = 1, slim: bool = False, profile_trace: bool = False
+    ) -> int:
+        """Check all runs, then carry them out, ``jobs`` at a time; returns how many failed.
 
-        ``slim`` records the networks that lose whole channels without them, too.
+        ``slim`` records the networks that lose whole channels without them, too; ``profile_trace`` a profile of some
+        training steps of each run.
 
         Raises:
             UsageError: a run cannot start; none has been started then.
         """
         prepared = self._prepare(runs)
         store = Store(self.tracking_uri, self.output, self.experiment)
+        planned = [
+            Job(number, one.config, profile, slim and can_be_slimmed(one.config), profile_trace)
+            for number, (one, (profile, _)) in enumerate(zip(prepared, runs, strict=True), start=1)
+        ]
+        place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment)
+        processes = min(jobs, len(planned))
+        work = in_turn(planned, prepared, store) if processes == 1 else at_once(planned, processes, place, store)
         failed = 0
-        for number, (one, (profile, _)) in enumerate(zip(prepared, runs, strict=True), start=1):
-            say(f"Run {number} of {len(runs)}: {title(one.config)} (profile {profile}, {one.config.epochs} epochs)")
-            progress = RunProgress(one.config)
-            try:
-                result = run(
-                    one, store=store, profile=profile, plugins=[progress], slim=slim and can_be_slimmed(one.config)
-                )
-            except Exception as error:
-                failed += 1
-                rest = ", the next ones go on" if number < len(runs) else ""
-                say(f"Run {number} failed{rest}: {type(error).__name__}: {error} (its artifact failure.txt says where)")
-                continue
-            finally:
-                progress.close()
-            click.echo(f"\n{title(result.config)}\n\n{summary(result)}\n")
-            if result.slim is not None:
-                sizes = f"{result.slim.bytes:,} bytes, {result.slim.whole_bytes:,} with the removed channels"
-                click.echo(f"Slim network:  {result.artifacts}/{PROGRAM} ({sizes})\n")
+        with closing(work) as outcomes:
+            for ended, (job, outcome) in enumerate(outcomes, start=1):
+                if isinstance(outcome, Failure):
+                    failed += 1
+                    rest = ", the others go on" if ended < len(planned) else ""
+                    say(f"Run {job.number} failed{rest}: {outcome.reason}")
+                    continue
+                for part in (f"\n{job.title}\n\n{summary(outcome)}", *_files(outcome)):
+                    click.echo(f"{part}\n")
         self._report(store, len(runs) - failed)
         return failed
 
@@ -150,9 +153,11 @@ def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> li
     return notes
 
 
-def title(config: RunConfig) -> str:
-    """One line that names a run."""
-    return (
-        f"{config.strategy} on {config.stream} ({config.data} images), {config.megabatches} megabatches, "
-        f"{config.model}, seed {config.seed}"
-    )
+def _files(result: RunResult) -> Iterator[str]:
+    """A line for each file that was asked for beside the usual ones."""
+    if result.slim is not None:
+        sizes = f"{result.slim.bytes:,} bytes, {result.slim.whole_bytes:,} with the removed channels"
+        yield f"Slim network:  {result.artifacts}/{PROGRAM} ({sizes})"
+    if result.traced_steps:
+        steps = f"{result.traced_steps} training steps; ui.perfetto.dev and chrome://tracing open it"
+        yield f"Trace:         {result.artifacts}/{TRACE} ({steps})"

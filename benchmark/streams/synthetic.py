@@ -9,7 +9,10 @@ one overfits a few-shot stream. The pixels are a pure function of
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -49,12 +52,15 @@ def stand_in(
         name = f"synthetic-v{VERSION}-{part}-{classes}x{per_class}-{size}px"
 
         def build(pixels: Array, part: str = part, per_class: int = per_class) -> tuple[list[int], list[str]]:
-            for label in range(classes):
+            def fill(place: tuple[int, int]) -> None:
+                label, start = place
                 own = pixels[label * per_class : (label + 1) * per_class]
-                for start in range(0, per_class, CHUNK):
-                    own[start : start + CHUNK] = draw(label, part, start // CHUNK, request.resolution)[
-                        : per_class - start
-                    ]
+                images = draw(label, part, start // CHUNK, request.resolution)
+                own[start : start + CHUNK] = images[: per_class - start]
+
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                # Going through the results lets an error out.
+                list(pool.map(fill, itertools.product(range(classes), range(0, per_class, CHUNK))))
             return [label for label in range(classes) for _ in range(per_class)], []
 
         parts[part], _ = cached(name, (classes * per_class, 3, size, size), request.cache, build)

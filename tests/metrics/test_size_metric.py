@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from torch import nn
 
-from benchmark.metrics.size import ModelSize, density_values, storage_bytes
+from benchmark.metrics.size import ModelSize, compressed_bytes, density_values, storage_bytes
 from strategies.pruning.masks import prunable_weights
 
 
@@ -58,7 +58,7 @@ def test_bitmask_bytes_are_those_of_packed_bits_and_values(sparse_net):
 
 def test_compressed_bytes_are_those_of_zlib(sparse_net):
     raw = b"".join(tensor.numpy().tobytes() for tensor in sparse_net.state_dict().values())
-    packed = storage_bytes(sparse_net)["zlib1"]
+    packed = compressed_bytes(sparse_net)["zlib1"]
     assert packed == pytest.approx(len(zlib.compress(raw, 1)), rel=0.02)
     assert packed < 0.75 * len(zlib.compress(np.random.default_rng(0).bytes(len(raw)), 1))
 
@@ -68,3 +68,10 @@ def test_dense_reference_is_taken_before_any_pruning(trained):
     assert last["size/density"] == pytest.approx(0.8**4.5, abs=1 / 352)
     assert last["size/bytes_csr_int32"] < last["size/dense_bytes_csr_int32"]
     assert last["size/bytes_bitmask"] < last["size/dense_bytes_bitmask"]
+
+
+def test_compressed_bytes_are_weighed_at_the_last_megabatch_or_at_each(trained):
+    for megabatches, weighed in ((4, [4]), (None, [1, 2, 3, 4])):
+        series = trained(ModelSize(megabatches)).evaluator.get_all_metrics()
+        assert series["size/bytes_bitmask"][0] == [1, 2, 3, 4]
+        assert series["size/bytes_zlib1"][0] == weighed

@@ -1,0 +1,329 @@
+"""The runs of one command, carried out one after the other or several at once."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import uuid4
+
+import torch
+from mlflow.entities import RunTag
+
+from benchmark.config import RunConfig
+from benchmark.experiment import Prepared, RunResult, prepare, run
+from benchmark.progress import say
+from benchmark.run_progress import RunProgress
+from benchmark.streams.images import StreamData
+from benchmark.tracking import PREFIX, MLflowLogger, Store
+from leaderboards.errors import BoardError
+from leaderboards.store import reaching
+
+WORKER_TAG = PREFIX + "worker"
+"""Tells which process a run was left unfinished by."""
+
+PATIENCE = 10.0
+"""Seconds that a process has to mark its run as killed before it is ended by force."""
+
+# A forked process could not use CUDA once its parent has.
+SPAWN = get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a command.
+
+    Attributes:
+        number: among the command's runs, from 1.
+        config: of the run, as it was prepared.
+        profile: name of the profile that the configuration started from.
+        slim, trace: whether to record the slim network and a profile of some steps, too.
+    """
+
+    number: int
+    config: RunConfig
+    profile: str
+    slim: bool = False
+    trace: bool = False
+
+    @property
+    def title(self) -> str:
+        """One line that names the run."""
+        config = self.config
+        return (
+            f"{config.strategy} on {config.stream} ({config.data} images), {config.megabatches} megabatches, "
+            f"{config.model}, seed {config.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run came to nothing, in one line, and whether its process is to run nothing else."""
+
+    reason: str
+    unfit: bool = False
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """The failure of a run that raised ``error``."""
+        # After some errors of CUDA a process fails whatever it runs.
+        unfit = torch.cuda.is_initialized()
+        return cls(f"{type(error).__name__}: {error} (its artifact failure.txt says where)", unfit)
+
+
+Outcome = tuple[Job, RunResult | Failure]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs find their images, and the store and experiment that they are recorded in."""
+
+    data_root: Path
+    cache: Path
+    output: Path
+    tracking_uri: str
+    experiment: str
+
+
+def in_turn(jobs: Sequence[Job], prepared: Iterable[Prepared], store: Store) -> Generator[Outcome, None, None]:
+    """Carry out ``jobs`` one after the other, in this process."""
+    for job, one in zip(jobs, prepared, strict=True):
+        _announce(job, len(jobs))
+        outcome: RunResult | Failure
+        try:
+            outcome = _carry_out(job, one, store)
+        except Exception as error:
+            outcome = Failure.of(error)
+        yield job, outcome
+
+
+def at_once(jobs: Sequence[Job], processes: int, place: Place, store: Store) -> Generator[Outcome, None, None]:
+    """Carry out ``jobs``, ``processes`` at a time, in processes that share this one's threads between them.
+
+    Outcomes come in the order in which runs finish. A process that is lost fails its own run alone. No process outlives
+    the iterator, which has to be closed if it is left early; unfinished runs are marked as killed then.
+
+    Raises:
+        KeyboardInterrupt: this process was interrupted, or told to end by SIGTERM.
+    """
+    threads = max(1, torch.get_num_threads() // processes)
+    say(f"{processes} runs at once, threads of each: {threads}")
+    waiting = deque(jobs)
+    busy: list[_Worker] = []
+    idle: list[_Worker] = []
+    with _interruption() as interruption:
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < processes:
+                    busy.append(idle.pop() if idle else _Worker(place, threads))
+                    _announce(waiting[0], len(jobs))
+                    busy[-1].start(waiting.popleft())
+                ready = wait([interruption, *(worker.connection for worker in busy)])
+                if interruption in ready:
+                    raise KeyboardInterrupt
+                for worker in [worker for worker in busy if worker.connection in ready]:
+                    outcome = worker.outcome()
+                    if outcome is None:
+                        continue
+                    busy.remove(worker)
+                    if isinstance(outcome, Failure) and outcome.unfit:
+                        _end([worker])
+                        _close_runs(store, worker, "FAILED", outcome.reason)
+                    else:
+                        idle.append(worker)
+                    yield worker.job, outcome
+        finally:
+            _end([*busy, *idle])
+            for worker in busy:
+                _close_runs(store, worker, "KILLED", "interrupted")
+
+
+def _announce(job: Job, jobs: int) -> None:
+    say(f"Run {job.number} of {jobs}: {job.title} (profile {job.profile}, {job.config.epochs} epochs)")
+
+
+def _carry_out(job: Job, prepared: Prepared, store: Store) -> RunResult:
+    progress = RunProgress(prepared.config)
+    try:
+        return run(prepared, store=store, profile=job.profile, plugins=[progress], slim=job.slim, trace=job.trace)
+    finally:
+        progress.close()
+
+
+class _Worker:
+    """A process that carries out one job at a time, as its parent sees it.
+
+    Attributes:
+        job: the one under way, or the last one.
+        connection: can be read from whenever the process has something to say, or is lost.
+    """
+
+    job: Job
+
+    def __init__(self, place: Place, threads: int):
+        self.name = uuid4().hex
+        self.connection, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_work, args=(theirs, place, threads, self.name))
+        with _inherited(threads):
+            self.process.start()
+        # With this end closed, the other one is the process's alone, and its loss can be read.
+        theirs.close()
+
+    def start(self, job: Job) -> None:
+        """Begin with ``job``."""
+        self.job = job
+        with suppress(OSError):  # A lost process is found out when it is read from.
+            self.connection.send(job)
+
+    def outcome(self) -> RunResult | Failure | None:
+        """What has become of the job; None after passing on a line about its progress."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            _end([self])
+            if self.process.exitcode == -signal.SIGKILL:
+                return Failure("its process was killed; if memory is short, lower --jobs", unfit=True)
+            return Failure(f"its process ended with exit code {self.process.exitcode}", unfit=True)
+        if isinstance(message, str):
+            say(f"run {self.job.number}: {message}")
+            return None
+        outcome: RunResult | Failure = message
+        return outcome
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    """End processes, in good order if they can do so in time."""
+    for worker in workers:
+        worker.process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        worker.process.kill()
+        worker.process.join()
+        worker.connection.close()
+
+
+def _close_runs(store: Store, worker: _Worker, status: str, reason: str) -> None:
+    """Give the runs that a process left unfinished in the store their ``status``."""
+    unfinished = f"tags.`{WORKER_TAG}` = '{worker.name}' and attributes.status = 'RUNNING'"
+    try:
+        with reaching(store.uri):
+            for left in store.client.search_runs([store.experiment_id], unfinished):
+                store.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
+                store.client.set_terminated(left.info.run_id, status)
+    except BoardError as error:
+        say(f"Note: run {worker.job.number} may still be marked as running: {error}")
+
+
+@contextmanager
+def _interruption() -> Iterator[Connection]:
+    """A connection that can be read from once this process is interrupted or told to end, which it then is not."""
+    ours, handlers = SPAWN.Pipe(duplex=False)
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: handlers.send(None)) for number in heard}
+    try:
+        yield ours
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _inherited(threads: int) -> Iterator[None]:
+    """What a process inherits that is started here: deaf to the terminal's Ctrl-C, and limited to ``threads``."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _work(connection: Connection, place: Place, threads: int, name: str) -> None:
+    """Carry out the jobs that come through ``connection``, until it is closed or SIGTERM comes."""
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    loaded: dict[Any, StreamData] = {}
+    lines = _Lines(connection)
+    with redirect_stdout(lines), redirect_stderr(lines):
+        while True:
+            try:
+                job: Job = connection.recv()
+            except EOFError:
+                return
+            outcome: RunResult | Failure
+            try:
+                prepared = prepare(job.config, data_root=place.data_root, cache=place.cache, loaded=loaded)
+                outcome = _carry_out(job, prepared, _WorkerStore(place, name))
+            except Exception as error:
+                outcome = Failure.of(error)
+            lines.send(outcome)
+
+
+def _leave(signal_number: int, frame: FrameType | None) -> None:
+    # A second signal must not keep the run from being marked as killed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit()
+
+
+def _follow_parent() -> None:
+    """End this process when the one that started it is gone, however that ended."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _WorkerStore(Store):
+    """The store as a process sees it that may be lost: its runs can be told from all others."""
+
+    def __init__(self, place: Place, worker: str):
+        super().__init__(place.tracking_uri, place.output, place.experiment)
+        self.worker = worker
+
+    @contextmanager
+    def run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[MLflowLogger]:
+        """As any store does, with the process among the tags."""
+        with super().run(name, params, {**tags, WORKER_TAG: self.worker}) as logger:
+            yield logger
+
+
+class _Lines(io.TextIOBase):
+    """A text stream that sends its lines through a connection. It is no terminal, so that nothing draws bars on it."""
+
+    def __init__(self, connection: Connection):
+        super().__init__()
+        self.connection = connection
+        self._rest = ""
+        self._lock = threading.RLock()
+
+    def write(self, text: str) -> int:
+        """Send the lines that ``text`` completes."""
+        with self._lock:
+            *lines, self._rest = (self._rest + text).split("\n")
+            for line in filter(None, map(str.strip, lines)):
+                self.send(line)
+        return len(text)
+
+    def send(self, message: object) -> None:
+        """Send anything that can be pickled; nothing once the other side is gone."""
+        with self._lock, suppress(OSError):
+            self.connection.send(message)
