@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
 from tabulate import tabulate
 
 from leaderboards.boards import Board, Row
@@ -44,7 +45,7 @@ def board_page(board: Board) -> str:
         "All rows have in common:",
         _protocol(board),
         "## Provenance",
-        _provenance(board),
+        _provenance(board.runs),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -85,6 +86,8 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
         f"- {ALL}: averaged over the variants within each seed first. Runs of one seed share split and "
         "initialisation: pairs of different variants are not independent, so that the interval and p are over "
         "seeds. It is no part of Holm's correction.",
+        "## Provenance",
+        _provenance(pd.concat([contrast.board.runs for contrast in contrasts])),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -285,8 +288,7 @@ def _protocol(board: Board) -> str:
     return pipe(rows, ["Field", "Value"])
 
 
-def _provenance(board: Board) -> str:
-    runs = board.runs
+def _provenance(runs: pd.DataFrame) -> str:
     lines = [f"- Runs started {runs.started.min():%Y-%m-%d %H:%M} to {runs.started.max():%Y-%m-%d %H:%M} UTC."]
     for tag, words in (
         ("commit", "Code commit"),

@@ -178,6 +178,13 @@ def test_the_page_says_what_was_computed(store):
     assert found["All variants"] == ["3", *cer_rate[:4], "-", *accuracy[:4], "-", "0.500"]
 
 
+def test_the_page_says_where_the_runs_come_from(store):
+    store.add(anytime__cer_rate=0.1)
+    store.add(protocol=BF16, anytime__cer_rate=0.2)
+    page = contrast_page(contrasts(collect(store.uri), "precision"), "precision")
+    assert "- Code commit: abc." in page.partition("## Provenance")[2]
+
+
 def test_a_single_seed_has_no_interval_and_no_p(store):
     store.add(anytime__cer_rate=0.1)
     store.add(protocol=BF16, anytime__cer_rate=0.2)
