@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +54,7 @@ from strategies.seeds import derived_seed
 EVAL_BATCH = 256
 """Images of an evaluation batch on a CPU, which gains nothing from larger ones."""
 
-GPU_EVAL_PIXELS = 4096 * 32 * 32
+GPU_EVAL_PIXELS = 1024 * 32 * 32
 """Pixels of an evaluation batch on a GPU."""
 
 
@@ -116,6 +118,8 @@ def prepare(
         loaded[key] = load_data(config, request)
     data = loaded[key]
     device = _device(config.device)
+    if config.precision == "bf16" and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
+        raise UsageError(f"--precision bf16, but {torch.cuda.get_device_name(device)} has no bfloat16: use fp32")
     config = config.model_copy(update={"data": data.source})
     check_stream(config, data)
     _check_parts(config, data)
@@ -223,8 +227,11 @@ def _models(config: RunConfig, data: StreamData) -> Callable[[int], nn.Module]:
 
 
 def _check_parts(config: RunConfig, data: StreamData) -> None:
-    if config.compile and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
-        raise UsageError("--compile needs a C++ compiler, g++ or clang++: install one or leave out --compile")
+    compiler = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))[0]
+    if config.compile and not shutil.which(compiler):
+        raise UsageError(
+            f"--compile needs a C++ compiler, and there is no {compiler}: install it or leave out --compile"
+        )
     check = SCORES.load(config.score).traits.get("check")
     if check is not None and "score" in config.options():
         try:
@@ -293,6 +300,7 @@ def _tags(config: RunConfig, stream: Stream, profile: str, device: str) -> dict[
         "variant_defaults": json.dumps(config.usual(), sort_keys=True),
         "seed": str(config.seed),
         "profile": profile,
+        "compiled": "yes" if config.compile else "no",
     }
     return {PREFIX + key: value for key, value in own.items()} | provenance(device)
 

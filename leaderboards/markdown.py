@@ -295,6 +295,7 @@ def _provenance(runs: pd.DataFrame) -> str:
         ("dirty", "Uncommitted changes"),
         ("hardware", "Hardware"),
         ("threads", "Threads"),
+        ("compiled", "Compiled steps"),
         ("python", "Python"),
         ("version.torch", "torch"),
         ("version.torchvision", "torchvision"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
+from strategies.execution import execution_of, in_float32
 from strategies.registry import STRATEGIES
 
 
@@ -49,8 +50,8 @@ class Distillation(SupervisedPlugin):
         """(1 - alpha) * loss + alpha * distillation."""
         if self.teacher is None:
             return
-        with torch.no_grad():
-            answers = self.teacher(strategy.mb_x)
+        with torch.no_grad(), execution_of(strategy).autocast(strategy.device):
+            answers = in_float32(self.teacher(strategy.mb_x))
         self.forwarded_samples += len(answers)
         taught = distillation_loss(strategy.mb_output, answers, self.temperature)
         strategy.loss = (1 - self.alpha) * strategy.loss + self.alpha * taught

@@ -9,6 +9,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
+from strategies.execution import in_float32
 from strategies.members import Members, log_mean_probability
 from strategies.registry import STRATEGIES
 
@@ -21,9 +22,9 @@ class EnsembleStrategy(AnytimeStrategy):
     def __init__(self, *, learner: Learner, members: int):
         super().__init__(learner=learner, model=Members(learner.make_model(k) for k in range(members)))
 
-    def forward(self) -> Tensor:
+    def predict(self) -> Tensor:
         """The ensemble's prediction; the members' own logits are kept for the loss."""
-        self._outputs = self.model.outputs(self.mb_x)
+        self._outputs = [in_float32(logits) for logits in self.through(self.model.outputs)]
         return log_mean_probability(self._outputs)
 
     def criterion(self) -> Tensor:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from avalanche.models import MultiTaskModule
 from avalanche.training.templates import SupervisedTemplate
-from torch import Tensor, nn
+from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,9 @@ class Execution:
 
     Attributes:
         precision: ``fp32``, or ``bf16``: convolutions and matrix products in bfloat16, by autocast; weights, gradients,
-            batch norm's statistics, loss and optimiser stay in float32. Scores of pruning are always taken in fp32.
+            batch norm's statistics, loss and optimiser stay in float32. Scores of pruning take passes of their own, in
+            fp32; only where RigL reads the gradient of a training step it is that of the step. What Avalanche's
+            plugins compute beside training (LwF's teacher, DER's stored logits, EWC's importances) is in fp32.
         compiled: whether training batches of a fixed shape run through ``torch.compile`` (with CUDA graphs on a GPU).
     """
 
@@ -40,21 +46,27 @@ class Executed(SupervisedTemplate):
     # No __init__: Avalanche checks arguments against the bases of each class that has one, and would refuse those of a
     # template that stands in front.
     execution = Execution()
-    _compiled: tuple[nn.Module, Any] | None = None
+    _compiled: tuple[Any, Any] | None = None
     _fixed_shapes: frozenset[torch.Size] = frozenset()
     _last_shape: torch.Size | None = None
 
     def forward(self) -> Tensor:
         """Logits of the current mini-batch, shape (batch, classes)."""
-        with self.execution.autocast(self.device):
-            if not self.is_training:
-                with torch.inference_mode():
-                    output = super().forward()
-            elif self.execution.compiled and self._has_fixed_shape():
-                output = self._compiled_model()(self.mb_x)
-            else:
-                output = super().forward()
-        return output.float() if output.dtype == torch.bfloat16 else output
+        with self.execution.autocast(self.device), torch.inference_mode(not self.is_training):
+            return self.predict()
+
+    def predict(self) -> Tensor:
+        """What the network makes of the current mini-batch: logits (batch, classes). To be overridden, not called."""
+        if isinstance(self.model, MultiTaskModule):
+            # It takes task labels beside the images.
+            return in_float32(super().forward())
+        return in_float32(self.through(self.model))
+
+    def through(self, network: Callable[[Tensor], T]) -> T:
+        """What ``network`` makes of the current mini-batch, compiled where that was asked for and pays."""
+        if self.is_training and self.execution.compiled and self._has_fixed_shape():
+            return self._compiled_form(network)(self.mb_x)
+        return network(self.mb_x)
 
     def _has_fixed_shape(self) -> bool:
         shape = self.mb_x.shape
@@ -63,12 +75,17 @@ class Executed(SupervisedTemplate):
         self._last_shape = shape
         return shape in self._fixed_shapes
 
-    def _compiled_model(self) -> Any:
-        if self._compiled is None or self._compiled[0] is not self.model:
+    def _compiled_form(self, network: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
+        if self._compiled is None or self._compiled[0] != network:
             # With CUDA graphs an output lives until the next step, which is as long as anyone looks at it.
             mode = "reduce-overhead" if self.device.type == "cuda" else None
-            self._compiled = (self.model, torch.compile(self.model, mode=mode, dynamic=False))
+            self._compiled = (network, torch.compile(network, mode=mode, dynamic=False))
         return self._compiled[1]
+
+
+def in_float32(logits: Tensor) -> Tensor:
+    """Logits of a bf16 pass as float32, others as they are: a softmax in bfloat16 would lose probabilities."""
+    return logits.float() if logits.dtype == torch.bfloat16 else logits
 
 
 def execution_of(strategy: SupervisedTemplate) -> Execution:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.averaging import WeightAveraging
 from strategies.evaluation import eval_batches
+from strategies.execution import execution_of
 from strategies.registry import STRATEGIES
 
 
@@ -37,7 +38,8 @@ class StochasticAverage(WeightAveraging):
         """Take the epoch's last weights into the average, if it is late enough, and estimate the statistics anew."""
         if strategy.clock.train_exp_epochs >= int(self.start * strategy.train_epochs):
             self.average.update_parameters(strategy.model)
-            update_bn(self._inputs(strategy), self.average, strategy.device)
+            with execution_of(strategy).autocast(strategy.device):
+                update_bn(self._inputs(strategy), self.average, strategy.device)
         super().after_training_epoch(strategy)
 
     def _inputs(self, strategy: SupervisedTemplate) -> Iterator[Tensor]:

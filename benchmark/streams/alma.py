@@ -82,7 +82,8 @@ def split_megabatches(
     Args:
         targets: class of each sample, shape (n,).
         megabatches: B.
-        val_fraction: fraction of each megabatch that is its validation part; round(fraction * size) samples.
+        val_fraction: fraction of each megabatch that is its validation part; round(fraction * size) samples, at least
+            one unless the fraction is 0.
         seed: the only thing that the split depends on, beside the targets.
         stratified: see above.
 
@@ -105,7 +106,8 @@ def split_megabatches(
         parts = np.array_split(order, megabatches)
     result = []
     for b, part in enumerate(parts):
-        held_out = round(val_fraction * len(part))
+        # A megabatch that rounds to none still has one: without it no epoch could be chosen.
+        held_out = max(round(val_fraction * len(part)), int(val_fraction > 0))
         if not 0 < held_out < len(part):
             raise UsageError(
                 f"megabatch {b + 1} has {len(part)} images, of which {held_out} would be for validation: "

@@ -53,7 +53,9 @@ class ArrayLoader:
         if self._normalised_test is None and isinstance(self.storage, Resident):
             test = self.storage.pixels[len(self.storage.pixels) - len(self.test_ids) :].permute(0, 3, 1, 2)
             if test.numel() * torch.float32.itemsize <= RESIDENT_BYTES:
-                self._normalised_test = self.normalise(test)
+                # Kept beyond the inference mode in which it may be asked for first.
+                with torch.inference_mode(False):
+                    self._normalised_test = self.normalise(test)
         return self._normalised_test
 
 

@@ -23,7 +23,8 @@ class Normalise:
         """(..., channels, height, width) uint8 -> float32 of the same shape and memory format."""
         if images.device != self.shift.device:
             # Kept where the images are: sending them anew for every batch would make a GPU wait.
-            self.shift, self.scale = self.shift.to(images.device), self.scale.to(images.device)
+            with torch.inference_mode(False):
+                self.shift, self.scale = self.shift.to(images.device), self.scale.to(images.device)
         return images.float().sub_(self.shift).mul_(self.scale)
 
 

@@ -27,7 +27,9 @@ class HeldAtZero:
         self._bits: list[Tensor] = []
         self._factors: list[Tensor] = []
         shared: dict[tuple[object, ...], Tensor] = {}
-        for tensor, zero in held:
+        # Held together, so that no two of the masks can have one identity after the other.
+        pairs = list(held)
+        for tensor, zero in pairs:
             bits = tensor.detach().view(_WHOLE_NUMBERS[tensor.element_size()])
             # A weight and its momentum share one factor, laid out in memory as they are.
             key = (id(zero), bits.dtype, bits.stride())

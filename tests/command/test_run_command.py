@@ -140,7 +140,7 @@ BAD = {
     "density beyond 1": (["--density", "1.2"], "(0, 1]"),
     "density and tau": (["--density", "0.5", "--tau", "3"], "one of them"),
     "more megabatches than images": (["--megabatches", "5000"], "only 1437 training images"),
-    "no validation images": (["--megabatches", "400"], "for validation"),
+    "no training images": (["--megabatches", "1437"], "for validation"),
     "too many shots": (["--shots", "900"], "lower --shots"),
     "unreachable server": (["--tracking-uri", "http://127.0.0.1:9"], "no tracking server"),
     "unknown profile": (["--profile", "fast"], "known are demo, paper"),

@@ -10,6 +10,7 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 
 from strategies.anytime import AnytimeStrategy, Pruning
+from strategies.distillation import Distillation
 from strategies.evaluation import count_correct
 from strategies.execution import Execution
 from strategies.pruning.scores import snip
@@ -65,7 +66,7 @@ def trained(make_learner, scenario, name="APP", **options):
     return strategy, watch
 
 
-@pytest.mark.parametrize("name", ["APP", "Naive", "DER", "growing-ensemble"])
+@pytest.mark.parametrize("name", ["APP", "Naive", "DER", "growing-ensemble", "ensemble"])
 def test_bf16_runs_layers_in_bfloat16_and_keeps_everything_else_in_float32(make_learner, make_stream, name):
     strategy, watch = trained(make_learner, make_stream(), name, execution=BF16)
     assert watch.computed == {"training": {torch.bfloat16}, "testing": {torch.bfloat16}}
@@ -131,7 +132,7 @@ def test_a_failed_step_leaves_no_autocast_behind(make_learner, make_stream):
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("name", ["APP", "Replay"])
+@pytest.mark.parametrize("name", ["APP", "Replay", "ensemble"])
 def test_compiled_steps_learn_what_plain_ones_learn(make_learner, make_stream, name):
     scenario = make_stream(samples=70, megabatches=2)
     compiled, _ = trained(make_learner, scenario, name, execution=Execution(compiled=True))
@@ -156,6 +157,24 @@ class CountedCompiler:
             return model(x)
 
         return run
+
+
+@pytest.mark.parametrize("name", ["APP", "Naive", "ensemble", "growing-ensemble", "from-scratch"])
+def test_every_kind_of_strategy_compiles_the_network_that_it_trains(make_learner, make_stream, monkeypatch, name):
+    compiler = CountedCompiler()
+    monkeypatch.setattr(torch, "compile", compiler)
+    trained(make_learner, make_stream(samples=140), name, execution=Execution(compiled=True))
+    assert compiler.shapes
+
+
+def test_a_teacher_answers_in_the_precision_of_the_student(make_learner, make_stream):
+    strategy, watch = trained(make_learner, make_stream(), "distillation", execution=BF16)
+    [teaching] = [plugin for plugin in strategy.plugins if isinstance(plugin, Distillation)]
+    watch.computed["testing"].clear()
+    watch.part = "testing"
+    strategy.mbatch, strategy.mb_output = [torch.randn(4, 6), torch.zeros(4).long()], torch.zeros(4, 3)
+    teaching.before_backward(strategy)
+    assert watch.computed["testing"] == {torch.bfloat16}
 
 
 def test_only_batches_of_a_repeated_shape_are_compiled_and_the_last_of_an_epoch_is_not(

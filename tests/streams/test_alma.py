@@ -143,7 +143,7 @@ def test_megabatches_come_from_one_distribution(stratified):
     [
         ({"megabatches": 0}, "at least 1 megabatch, not 0"),
         ({"megabatches": 31}, "31 megabatches, but only 30 training images: lower --megabatches"),
-        ({"megabatches": 30}, r"megabatch 1 has 1 images, of which 0 .* --val-fraction"),
+        ({"megabatches": 30}, r"megabatch 1 has 1 images, of which 1 .* --val-fraction"),
         ({"megabatches": 10, "val_fraction": 0.9}, r"megabatch 1 has 3 images, of which 3 .* --val-fraction"),
         ({"megabatches": 2, "val_fraction": 0.0}, r"of which 0 would be for validation"),
         ({"megabatches": 2, "val_fraction": -0.5}, "change --val-fraction"),
