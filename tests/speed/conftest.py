@@ -58,7 +58,6 @@ def device(request):
 @pytest.fixture
 def report(request):
     """Function: add a row to the table. A test fails at its end if one of its rows misses the target."""
-
     rows = []
 
     def add(name, value, target, *, device="cpu", unit="", note=""):
