@@ -31,6 +31,7 @@ from torch import nn
 
 from benchmark.config import RunConfig, fingerprint
 from benchmark.errors import UsageError
+from benchmark.memory import return_freed
 from benchmark.metrics.anytime import AnytimePerformance
 from benchmark.metrics.compute import Compute, Resources
 from benchmark.metrics.gap import CleanGap, ReferenceGap
@@ -162,6 +163,7 @@ def run(
             for megabatch in range(1, config.megabatches + 1):
                 if megabatch in experiences:
                     strategy.train(experiences[megabatch], eval_streams=[])
+                    return_freed()
                 strategy.eval(stream.scenario.test_stream)
         written = _log_artifacts(logger, config, strategy, stream.data, slim, recorded) if logger else None
     series = {name: (list(steps), list(values)) for name, (steps, values) in evaluator.get_all_metrics().items()}

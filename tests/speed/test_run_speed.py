@@ -124,7 +124,7 @@ def alone(folder, **options):
 
 def test_many_megabatches(device, tmp_path, report):
     options = {"stream": "synthetic", "strategy": "APP", "epochs": 2, "device": device, "batch_size": 64}
-    options |= {"shots": 20, "test_shots": 5}
+    options |= {"shots": 40, "test_shots": 5}
     few, many = zip(*[[alone(tmp_path, megabatches=b, **options) for b in (10, 120)] for _ in range(2)], strict=True)
 
     def growth(what):
