@@ -80,7 +80,7 @@ class Learner:
         """SGD over all parameters of ``model``, in its fused form on a GPU.
 
         On a CPU the fused form rounds differently, so that results would depend on the layers' sizes modulo the
-        width of a vector, and gains about a hundredth of a step.
+        width of a vector, and gains less than a hundredth of a step.
         """
         fused = self.device.startswith("cuda")
         return SGD(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -33,7 +33,7 @@ class Storage(Protocol):
         """
 
 
-def storage_for(train: Images, test: Images, device: str) -> Resident | Mapped:
+def storage_for(train: Images, test: Images, device: str) -> Storage:
     """Resident images if they fit, else mapped ones."""
     limit = RESIDENT_BYTES
     if device.startswith("cuda"):
@@ -78,7 +78,7 @@ class Mapped:
     def batches(self, ids: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """See :class:`Storage`."""
         with ThreadPoolExecutor(1, thread_name_prefix="images") as reader:
-            read = deque(maxlen=AHEAD + 1)  # type: ignore[var-annotated]
+            read: deque[Future[tuple[Tensor, Tensor]]] = deque()
             for part in ids:
                 read.append(reader.submit(self._read, part.numpy()))
                 if len(read) > AHEAD:
