@@ -28,7 +28,7 @@ from strategies.registry import (
     structure_named,
 )
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Bumped when the protocol itself changes meaning: results of two versions never share a leaderboard."""
 
 
@@ -60,6 +60,11 @@ class RunConfig(BaseModel):
     buffer_size: int = option("Stream", "earlier images that bounded memories keep", 1000, ge=1)
     wait: int = option("Stream", "train on every w-th megabatch and the last, on all that has arrived since", 1, ge=1)
     val_fraction: float = option("Stream", "part of each megabatch held out for validation", 0.1, gt=0, lt=1)
+    ties: Literal["first", "last", "loss"] = option(
+        "Stream",
+        "which of equally good validation epochs is handed over: the first, the last, or that of the lowest loss",
+        "last",
+    )
     stratified: bool = option("Stream", "deal every class out evenly over the megabatches")
     skip_corrupt: bool = option("Stream", "leave out unreadable images, and say how many", False)
 

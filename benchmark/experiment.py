@@ -202,6 +202,7 @@ def build_strategy(
         replay=config.replay,
         buffer_size=config.buffer_size,
         val_fraction=config.val_fraction,
+        ties=config.ties,
         seed=config.seed,
         device=device,
         execution=Execution(config.precision, config.compile),

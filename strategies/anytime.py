@@ -18,7 +18,7 @@ from strategies.pruning.distributions import Distribution
 from strategies.pruning.scores import Scoring
 from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, n_and_m, structure_named
 from strategies.replay import Memory, ReplayMegabatches
-from strategies.selection import BestValidation
+from strategies.selection import BestValidation, Ties
 
 
 class Loader(Protocol):
@@ -47,6 +47,7 @@ class Learner:
         replay: name of the replay policy.
         buffer_size: earlier training samples that bounded memories keep.
         val_fraction: fraction of each megabatch that is its validation part.
+        ties: which of equally good validation epochs is handed over.
         seed: of everything random in the learner.
         device: where the model is trained.
         execution: in which precision the model is run, and whether compiled.
@@ -69,6 +70,7 @@ class Learner:
     replay: str = "full"
     buffer_size: int = 1000
     val_fraction: float = 0.1
+    ties: Ties = "last"
     seed: int = 0
     device: str = "cpu"
     execution: Execution = field(default_factory=Execution)
@@ -113,7 +115,7 @@ class Learner:
     def selection(self, replay: str | None = None) -> BestValidation:
         """Best-validation selection; earlier validation parts accumulate as ``replay`` (default: ours) has it."""
         capacity = round(self.buffer_size * self.val_fraction / (1 - self.val_fraction))
-        return BestValidation(self._memory(replay or self.replay, capacity, "validation"))
+        return BestValidation(self._memory(replay or self.replay, capacity, "validation"), self.ties)
 
     def _memory(self, replay: str, capacity: int, role: str) -> Memory:
         memory: Memory = REPLAYS.load(replay).target(capacity=capacity, seed=self.seed, role=role)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.training.templates import SupervisedTemplate
@@ -75,6 +76,6 @@ def app_reference(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """APP as the authors' public code trains it: fresh convolutions are scored, masks intersect."""
     schedule = Progressive(pruning.tau, learner.megabatches)
     return AnytimeStrategy(
-        learner=learner,
+        learner=replace(learner, ties="first"),
         plugins=[ReferencePruning(learner.make_model, schedule, pruning.score_fraction, learner.seed)],
     )

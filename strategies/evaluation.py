@@ -14,6 +14,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.models.utils import avalanche_forward
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from strategies.execution import execution_of
@@ -31,20 +32,27 @@ def eval_batches(strategy: SupervisedTemplate, dataset: AvalancheDataset, batch_
     return DataLoader(dataset, **options)
 
 
-@torch.inference_mode()
 def count_correct(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> int:
     """How many samples of ``dataset``, in eval transforms and eval mode, the strategy's model gets right.
 
     The model's train/eval modes are put back; batch norm is not updated.
     """
+    return correct_and_loss(strategy, dataset)[0]
+
+
+@torch.inference_mode()
+def correct_and_loss(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> tuple[int, float]:
+    """Right predictions on ``dataset``, as :func:`count_correct` has them, and the sum of the cross-entropies."""
     modes = {module: module.training for module in strategy.model.modules()}
     strategy.model.eval()
     correct = torch.zeros((), dtype=torch.long, device=strategy.device)
+    loss = torch.zeros((), dtype=torch.float64, device=strategy.device)
     with execution_of(strategy).autocast(strategy.device):
         for x, y, *task in eval_batches(strategy, dataset.eval(), max(strategy.eval_mb_size, 1)):
             x, y = x.to(strategy.device), y.to(strategy.device)
             output = avalanche_forward(strategy.model, x, task[0]) if task else strategy.model(x)
             correct += (output.argmax(1) == y).sum()
+            loss += F.cross_entropy(output.float(), y, reduction="none").sum(dtype=torch.float64)
     for module, training in modes.items():
         module.training = training
-    return int(correct)
+    return int(correct), float(loss)

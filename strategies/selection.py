@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
@@ -10,8 +10,12 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
-from strategies.evaluation import count_correct
+from strategies.evaluation import correct_and_loss
 from strategies.replay import Memory
+
+
+Ties = Literal["first", "last", "loss"]
+"""Which of equally good epochs is handed over: the first, the last, or the one with the lowest validation loss."""
 
 
 @runtime_checkable
@@ -29,7 +33,8 @@ class BestValidation(SupervisedPlugin):
     """Keeps the weights of the best validation epoch; that model is tested, and training goes on from it.
 
     The validation part of a megabatch is the attribute ``valid_dataset`` of its experience; ``memory`` says
-    which earlier parts are used beside it. Of equally good epochs the first wins. A plugin with a false ``ready`` says
+    which earlier parts are used beside it. ``ties`` says which of equally good epochs wins; of equal losses the last does.
+    With few validation images most epochs tie, and the first of them comes from before the rate has decayed. A plugin with a false ``ready`` says
     that the weights are no predictor yet (denser than they should be, for instance): such an epoch is selected only
     if the megabatch has no other.
 
@@ -40,9 +45,10 @@ class BestValidation(SupervisedPlugin):
         evaluated_samples: validation images run forward over the whole run.
     """
 
-    def __init__(self, memory: Memory):
+    def __init__(self, memory: Memory, ties: Ties = "last"):
         super().__init__()
         self.memory = memory
+        self.ties = ties
         self.epoch = 0
         self.correct = 0
         self.samples = 0
@@ -50,7 +56,7 @@ class BestValidation(SupervisedPlugin):
         self.evaluated_samples = 0
         self._validation: AvalancheDataset | None = None
         self._best: dict[str, Tensor] | None = None
-        self._best_is_ready = False
+        self._merit: tuple[bool, int, float] = (False, -1, 0.0)
         self._snapshots: list[tuple[PartOfPredictor, Any]] = []
 
     def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
@@ -62,15 +68,16 @@ class BestValidation(SupervisedPlugin):
 
     @torch.no_grad()
     def after_training_epoch(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
-        """Validate, and keep a copy of the weights if no earlier epoch of this megabatch was as good."""
-        correct = count_correct(strategy, self._validation)
+        """Validate, and keep a copy of the weights if no earlier epoch of this megabatch was better."""
+        correct, loss = correct_and_loss(strategy, self._validation)
         self.evaluated_samples += self.samples
         self.epochs_correct.append(correct)
         ready = all(getattr(plugin, "ready", True) for plugin in strategy.plugins)
-        if self._best is None or (ready, correct) > (self._best_is_ready, self.correct):
+        merit = (ready, correct, -loss if self.ties == "loss" else 0.0)
+        if self._best is None or merit > self._merit or (merit == self._merit and self.ties != "first"):
             self.correct = correct
             self.epoch = len(self.epochs_correct) - 1
-            self._best_is_ready = ready
+            self._merit = merit
             self._snapshots = [(p, p.snapshot()) for p in strategy.plugins if isinstance(p, PartOfPredictor)]
             self._best = {name: value.clone() for name, value in strategy.model.state_dict().items()}
 
