@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from benchmark.listing import HEADINGS
+from benchmark.command.listing import HEADINGS
 from strategies.registry import Entry, Registry
 
 

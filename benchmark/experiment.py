@@ -30,25 +30,25 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from benchmark.config import RunConfig, fingerprint
+from benchmark.console import say
 from benchmark.errors import UsageError
-from benchmark.memory import return_freed
 from benchmark.metrics.anytime import AnytimePerformance
 from benchmark.metrics.compute import Compute, Resources
 from benchmark.metrics.gap import CleanGap, ReferenceGap
 from benchmark.metrics.size import ModelSize
 from benchmark.models.build import model_factory
-from benchmark.progress import say
-from benchmark.slim import SlimFile, write_slim
+from benchmark.recording.slim import SlimFile, write_slim
+from benchmark.recording.trace import StepTrace, traced
+from benchmark.running.memory import return_freed
 from benchmark.streams.build import Stream, build_stream, check_stream, load_data
-from benchmark.streams.images import StreamData, StreamRequest
-from benchmark.trace import StepTrace, traced
+from benchmark.streams.loading.images import StreamData, StreamRequest
 from benchmark.tracking import PREFIX, MLflowLogger, Store, provenance
 from strategies.anytime import Learner, Pruning
-from strategies.execution import Executed, Execution
+from strategies.learning.execution import Executed, Execution
 from strategies.pruning.distributions import unmatched
-from strategies.pruning.filters import UnreachableDensityWarning
 from strategies.pruning.masks import EmptyLayerWarning, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
+from strategies.pruning.structures.filters import UnreachableDensityWarning
 from strategies.registry import SCORES, STRATEGIES
 from strategies.seeds import derived_seed
 
@@ -143,8 +143,8 @@ def run(
         store: MLflow store; None records nothing.
         profile: name of the profile the configuration started from, recorded as a tag.
         plugins: further Avalanche plugins, such as progress bars.
-        slim: also record the network without its removed channels, see :mod:`benchmark.slim`.
-        trace: also record a profile of some training steps, see :mod:`benchmark.trace`.
+        slim: also record the network without its removed channels, see :mod:`benchmark.recording.slim`.
+        trace: also record a profile of some training steps, see :mod:`benchmark.recording.trace`.
     """
     config = prepared.config
     RNGManager.set_random_seeds(derived_seed(config.seed, "global") % 2**32)

@@ -23,10 +23,10 @@ import torch
 from mlflow.entities import RunTag
 
 from benchmark.config import RunConfig
+from benchmark.console import say
 from benchmark.experiment import Prepared, RunResult, prepare, run
-from benchmark.progress import say
-from benchmark.run_progress import RunProgress
-from benchmark.streams.images import StreamData
+from benchmark.running.progress import RunProgress
+from benchmark.streams.loading.images import StreamData
 from benchmark.tracking import PREFIX, MLflowLogger, Store
 from leaderboards.errors import BoardError
 from leaderboards.store import reaching

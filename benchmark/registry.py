@@ -2,7 +2,61 @@
 
 from __future__ import annotations
 
-from strategies.registry import Registry
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
-STREAMS = Registry("stream", "STREAMS", "benchmark.streams", "anytime_bench.streams")
-MODELS = Registry("model", "MODELS", "benchmark.models", "anytime_bench.models")
+from strategies.registry import Registry, RegistryError
+
+
+@dataclass(frozen=True)
+class StreamTraits:
+    """What is to be known of a stream before its images are.
+
+    Attributes:
+        megabatches: numbers of megabatches that it is run with, the default first.
+        resolution: height and width of the images in pixels, unless told otherwise.
+        shots: training images of each class, unless told otherwise; None: all.
+        stratified: whether every class is dealt out evenly, unless told otherwise.
+        model: the model, unless told otherwise; empty: the profile's.
+        profile: the profile that it takes, unless told otherwise; empty: ``demo`` on stand-in images, ``paper`` on real
+            ones.
+        demo, paper: options in place of the profile's.
+        source: ``synthetic`` for a stream of procedurally made images.
+        classes, train_per_class, test_per_class: of stand-in images; 0 where the stream has none.
+        locate: data root -> the folder of the images, or None; for streams without public download.
+    """
+
+    megabatches: tuple[int, ...]
+    resolution: int = 32
+    shots: int | None = None
+    stratified: bool = False
+    model: str = ""
+    profile: str = ""
+    demo: Mapping[str, Any] = field(default_factory=dict)
+    paper: Mapping[str, Any] = field(default_factory=dict)
+    source: Literal["images", "synthetic"] = "images"
+    classes: int = 0
+    train_per_class: int = 0
+    test_per_class: int = 0
+    locate: Callable[[Path], Path | None] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.megabatches or min(self.megabatches) < 1:
+            raise RegistryError(f"megabatches are numbers from 1 on, the default first; not {self.megabatches!r}")
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """What is to be known of a model before it is made.
+
+    Attributes:
+        min_resolution: height and width in pixels of the smallest images that it takes.
+    """
+
+    min_resolution: int = 1
+
+
+STREAMS = Registry("stream", "STREAMS", "benchmark.streams", "anytime_bench.streams", StreamTraits)
+MODELS = Registry("model", "MODELS", "benchmark.models", "anytime_bench.models", ModelTraits)

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from benchmark.command.options import GroupedCommand, HeadedOption, config_options, given
 from benchmark.errors import UsageError
-from benchmark.options import GroupedCommand, HeadedOption, config_options, given
 
 EXAMPLES = """\b
 Examples:
@@ -104,11 +104,11 @@ def main(
     """Train strategies over a stream of megabatches, track them in MLflow and refresh the leaderboards."""
     try:
         if list_all:
-            from benchmark.listing import listing
+            from benchmark.command.listing import listing
 
             click.echo(listing())
             return
-        from benchmark.session import Session
+        from benchmark.command.session import Session
 
         session = Session(data_root, cache, output, tracking_uri, experiment)
         runs = session.plan(given(options), config_file, profile, slim=slim)

@@ -10,15 +10,30 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
-from strategies.execution import Executed, Execution
-from strategies.optimisation import MegabatchOptimisation
+from strategies.learning.execution import Executed, Execution
+from strategies.learning.optimisation import (
+    LearningRateSchedule,
+    MegabatchOptimisation,
+    Optimiser,
+    ScheduleFactory,
+    schedule_factory,
+)
+from strategies.learning.replay import Memory, ReplayMegabatches
+from strategies.learning.selection import BestValidation, Ties
 from strategies.pruning.distributions import Distribution
-from strategies.pruning.scores import Scoring
-from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, n_and_m, structure_named
-from strategies.replay import Memory, ReplayMegabatches
-from strategies.selection import BestValidation, Ties
+from strategies.pruning.parts import PruningParts
+from strategies.pruning.schedules import STEP
+from strategies.pruning.structures import structure_named
+from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES
+
+FINAL_DENSITY = STEP**4.5
+"""What pruners end at unless told otherwise: APP's tau of 4.5, "about a third of the size" (arXiv 2204.01640)."""
+
+
+OptimizerFactory = Callable[[nn.Module], Optimizer]
+"""Model -> an optimiser over its parameters."""
 
 
 class Loader(Protocol):
@@ -41,8 +56,9 @@ class Learner:
         megabatches: how many times the learner will train (B, or fewer when it waits); None where it is not told.
         epochs: epochs per megabatch.
         batch_size, eval_batch_size: samples per training and evaluation batch.
-        lr, momentum, weight_decay: SGD.
-        milestones, lr_decay: fractions of a megabatch's epochs after which the learning rate is multiplied.
+        algorithm, lr, momentum, weight_decay: the optimiser and its parameters; momentum is SGD's.
+        lr_schedule: how the rate falls within a megabatch.
+        milestones, lr_decay: of multistep, fractions of a megabatch's epochs after which the rate is multiplied.
         carry_momentum: whether optimiser state survives from one megabatch to the next.
         replay: name of the replay policy.
         buffer_size: earlier training samples that bounded memories keep.
@@ -61,9 +77,11 @@ class Learner:
     epochs: int = 50
     batch_size: int = 64
     eval_batch_size: int = 256
+    algorithm: Optimiser = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    lr_schedule: LearningRateSchedule = "multistep"
     milestones: Sequence[float] = (0.4, 0.8)
     lr_decay: float = 0.1
     carry_momentum: bool = False
@@ -79,22 +97,27 @@ class Learner:
     plugins: Sequence[SupervisedPlugin] = field(default_factory=tuple)
 
     def optimizer(self, model: nn.Module) -> Optimizer:
-        """SGD over all parameters of ``model``, in its fused form on a GPU.
+        """The recipe's optimiser over all parameters of ``model``, in its fused form on a GPU.
 
         On a CPU the fused form rounds differently, so that results would depend on the layers' sizes modulo the
         width of a vector, and gains less than a hundredth of a step.
         """
-        fused = self.device.startswith("cuda")
-        return SGD(
-            model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=fused or None
-        )
+        fused = self.device.startswith("cuda") or None
+        if self.algorithm == "adamw":
+            return AdamW(model.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=fused)
+        return SGD(model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=fused)
 
-    def template_arguments(self, model: nn.Module | None = None) -> dict[str, Any]:
-        """Keyword arguments of Avalanche's supervised templates, but for ``plugins``; ``model`` in place of ours."""
+    def template_arguments(
+        self, model: nn.Module | None = None, optimizer: OptimizerFactory | None = None
+    ) -> dict[str, Any]:
+        """Keyword arguments of Avalanche's supervised templates, but for ``plugins``.
+
+        ``model`` and ``optimizer``, which makes one for it, take the place of the learner's.
+        """
         model = self.make_model(0) if model is None else model
         return {
             "model": model,
-            "optimizer": self.optimizer(model),
+            "optimizer": (optimizer or self.optimizer)(model),
             "train_mb_size": self.batch_size,
             "train_epochs": self.epochs,
             "eval_mb_size": self.eval_batch_size,
@@ -103,10 +126,9 @@ class Learner:
         }
 
     def optimisation(self) -> MegabatchOptimisation:
-        """The learning-rate schedule of the recipe."""
-        return MegabatchOptimisation(
-            lr=self.lr, milestones=self.milestones, decay=self.lr_decay, carry_momentum=self.carry_momentum
-        )
+        """The learning-rate schedule of the recipe, for the recipe's optimiser."""
+        schedule = schedule_factory(self.lr_schedule, milestones=self.milestones, decay=self.lr_decay)
+        return MegabatchOptimisation(schedule, carry_momentum=self.carry_momentum)
 
     def training_memory(self) -> Memory:
         """What is trained on at each megabatch."""
@@ -127,7 +149,7 @@ class Pruning:
     """What the pruning strategies can be asked to vary.
 
     Attributes:
-        tau: number of 20 % pruning steps at the end; the final density is 0.8 ** tau.
+        density: the final one, the kept fraction of all prunable weights.
         score: name of the score that ranks the weights.
         schedule: name of the density schedule.
         scope: name of the distribution over layers.
@@ -137,7 +159,7 @@ class Pruning:
         score_fraction: samples a scoring uses, as a fraction of one megabatch.
     """
 
-    tau: float = 4.5
+    density: float = FINAL_DENSITY
     score: str = "snip"
     schedule: str = "exponent"
     scope: str = "global"
@@ -146,27 +168,28 @@ class Pruning:
     nested: bool = True
     score_fraction: float = 0.2
 
-    def parts(self, learner: Learner) -> dict[str, Any]:
-        """The named parts, as keyword arguments of :class:`strategies.pruning.plugin.PruningPlugin`.
+    def parts(self, learner: Learner) -> PruningParts:
+        """The named parts, for a :class:`strategies.pruning.plugin.PruningPlugin`.
 
-        A strategy that fixes one of them replaces it: ``replace(pruning, score="magnitude").parts(learner)``.
+        A strategy that fixes one of them replaces it, by name, ``replace(pruning, score="magnitude").parts(learner)``,
+        or the part itself, ``replace(pruning.parts(learner), schedule=...)``.
         """
         score = SCORES.load(self.score)
-        return {
-            "score": score.target,
-            "scoring": Scoring(**{n: v for n, v in score.traits.items() if n in Scoring.__dataclass_fields__}),
-            "distribution": self.distribution(),
-            "schedule": SCHEDULES.load(self.schedule).target(self.tau, learner.megabatches),
-            "structure": structure_named(self.structure).target(*n_and_m(self.structure)),
-            "sample_fraction": self.score_fraction,
-            "nested": self.nested,
-            "seed": learner.seed,
-        }
+        return PruningParts(
+            score=score.target,
+            scoring=score.traits,
+            distribution=self.distribution(),
+            schedule=SCHEDULES.load(self.schedule).target(self.density, learner.megabatches),
+            structure=structure_named(self.structure),
+            sample_fraction=self.score_fraction,
+            nested=self.nested,
+            seed=learner.seed,
+        )
 
     def distribution(self) -> Distribution:
         """The distribution over layers; one with options is made with those given here."""
         scope = DISTRIBUTIONS.load(self.scope)
-        chosen = {name: getattr(self, name) for name in scope.traits.get("options", ())}
+        chosen = {name: getattr(self, name) for name in scope.traits.options}
         distribution: Distribution = scope.target(**chosen) if chosen else scope.target
         return distribution
 
@@ -176,17 +199,28 @@ class AnytimeStrategy(Executed):
 
     For each megabatch: add it to what is replayed, train for some epochs with a schedule of its own, hand over
     the epoch with the best validation accuracy. ``plugins`` say what else happens, such as pruning; ``model`` takes
-    the place of the learner's.
+    the place of the learner's. An ``optimizer`` of the strategy's own keeps its rate, or has a ``schedule`` of its own.
     """
 
-    def __init__(self, *, learner: Learner, plugins: Sequence[SupervisedPlugin] = (), model: nn.Module | None = None):
+    def __init__(
+        self,
+        *,
+        learner: Learner,
+        plugins: Sequence[SupervisedPlugin] = (),
+        model: nn.Module | None = None,
+        optimizer: OptimizerFactory | None = None,
+        schedule: ScheduleFactory | None = None,
+    ):
+        optimisation = learner.optimisation()
+        if optimizer is not None or schedule is not None:
+            optimisation = MegabatchOptimisation(schedule, carry_momentum=learner.carry_momentum)
         # Order matters: the optimiser is ready before masks are put on it, and the best weights are restored
         # before the plugins that measure them.
         super().__init__(
-            **learner.template_arguments(model),
+            **learner.template_arguments(model, optimizer),
             plugins=[
                 ReplayMegabatches(learner.training_memory()),
-                learner.optimisation(),
+                optimisation,
                 *plugins,
                 learner.selection(),
                 *learner.plugins,

@@ -13,9 +13,10 @@ from torch import nn
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin, sample_size
-from strategies.pruning.schedules import Progressive
-from strategies.pruning.scores import Batch, Scores, snip, weights_and_gradients
+from strategies.pruning.scores import Batch, Scores, weights_and_gradients
+from strategies.pruning.scores.snip import snip
 from strategies.pruning.structures import select
 from strategies.registry import STRATEGIES
 
@@ -32,10 +33,8 @@ class ReferencePruning(PruningPlugin):
     first fifth of the first megabatch.
     """
 
-    def __init__(
-        self, make_model: Callable[[int], nn.Module], schedule: Progressive, sample_fraction: float, seed: int
-    ):
-        super().__init__(score=snip, schedule=schedule, sample_fraction=sample_fraction, seed=seed)
+    def __init__(self, parts: PruningParts, make_model: Callable[[int], nn.Module]):
+        super().__init__(parts)
         self.make_model = make_model
         self._first_megabatch: AvalancheDataset | None = None
 
@@ -43,7 +42,7 @@ class ReferencePruning(PruningPlugin):
         """Intersect the masks so far with a new, global one at ``density``."""
         if self._first_megabatch is None:
             self._first_megabatch = strategy.experience.dataset
-            self._sample_size = sample_size(strategy.experience, self.sample_fraction)
+            self._sample_size = sample_size(strategy.experience, self.parts.sample_fraction)
         batches = self.scoring_batches(strategy)
         if self.masks is None:
             self.use(select(snip(strategy.model, batches), density, global_ranking), strategy.model)
@@ -70,12 +69,13 @@ class ReferencePruning(PruningPlugin):
 
 
 @STRATEGIES.register(
-    "APP-reference", options=("tau", "score_fraction", "known_length"), reference="the public code of Wadia et al. 2022"
+    "APP-reference",
+    options=("density", "score_fraction", "known_length"),
+    reference="the public code of Wadia et al. 2022",
 )
 def app_reference(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """APP as the authors' public code trains it: fresh convolutions are scored, masks intersect."""
-    schedule = Progressive(pruning.tau, learner.megabatches)
+    parts = replace(pruning, score="snip", schedule="exponent", scope="global", structure="unstructured").parts(learner)
     return AnytimeStrategy(
-        learner=replace(learner, ties="first"),
-        plugins=[ReferencePruning(learner.make_model, schedule, pruning.score_fraction, learner.seed)],
+        learner=replace(learner, ties="first"), plugins=[ReferencePruning(parts, learner.make_model)]
     )

@@ -26,13 +26,13 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from strategies.anytime import Learner, Pruning
-from strategies.execution import Executed
+from strategies.learning.execution import Executed
 from strategies.pruning.plugin import PruningPlugin
 from strategies.registry import STRATEGIES
 
 AVALANCHE = "avalanche-lib 0.6"
 
-PRUNING = ("score", "schedule", "tau", "scope", "structure", "nested", "score_fraction", "known_length")
+PRUNING = ("score", "schedule", "density", "scope", "structure", "nested", "score_fraction", "known_length")
 """Options of the pruning that any of them can have on top."""
 
 DENSE = {"schedule": "none"}
@@ -177,7 +177,7 @@ def _made(
     **own: Any,
 ) -> SupervisedTemplate:
     """Avalanche's ``template`` with the learner's recipe and execution, pruned if a schedule is asked for."""
-    pruner = [] if pruning.schedule == "none" else [PruningPlugin(**pruning.parts(learner))]
+    pruner = [] if pruning.schedule == "none" else [PruningPlugin(pruning.parts(learner))]
     strategy = type(template.__name__, (template, Executed), {})(
         **learner.template_arguments(),
         criterion=nn.CrossEntropyLoss(),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
-from strategies.execution import execution_of, in_float32
+from strategies.learning.execution import execution_of, in_float32
 from strategies.registry import STRATEGIES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.pruning.masks import Masks
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.regrow import RegrowingPlugin, gradient_sizes, grown, in_proportion, kept_per_layer, steps_of
-from strategies.pruning.scores import Scores, Scoring, snip
-from strategies.registry import STRATEGIES
+from strategies.pruning.scores import Scores
+from strategies.pruning.scores.snip import snip
+from strategies.registry import STRATEGIES, Scoring
 
 
 class RememberedImportance:
@@ -53,8 +55,8 @@ class EbbAndFlow(RegrowingPlugin):
         ready: False while the mask is swollen.
     """
 
-    def __init__(self, *, swell: float, settle: float, memory: float, **parts: Any):
-        super().__init__(**parts)
+    def __init__(self, parts: PruningParts, *, swell: float, settle: float, memory: float):
+        super().__init__(parts)
         self.swell = swell
         self.settle = settle
         self.ready = True
@@ -68,7 +70,7 @@ class EbbAndFlow(RegrowingPlugin):
         super().before_training_exp(strategy)
         assert self.masks is not None
         # The score was for the first pruning alone; from now on there are only plain gradients, a pass for each sample.
-        self.scoring = Scoring()
+        self.parts = replace(self.parts, scoring=Scoring())
         self._kept = self.masks.nonzeros
         self._ebb_after = max(1, round(self.settle * steps_of(strategy)))
         if begun:
@@ -95,7 +97,7 @@ class EbbAndFlow(RegrowingPlugin):
         now = snip(strategy.model, self.sample(strategy, strategy.adapted_dataset, 1))
         importance = self._remembered.take_in(now)
         density = self._kept / self.masks.size
-        settled = self.structure.select(strategy.model, importance, density, self.distribution, self.masks)
+        settled = self.parts.structure.select(strategy.model, importance, density, self.parts.distribution, self.masks)
         self.exchange(strategy, settled, settled)
         self._remembered.forget(settled)
         self._ebb_after = None
@@ -104,7 +106,7 @@ class EbbAndFlow(RegrowingPlugin):
 
 @STRATEGIES.register(
     "ebb-and-flow",
-    options=("score", "tau", "scope", "score_fraction"),
+    options=("score", "density", "scope", "score_fraction"),
     reference="ours, unpublished; from SNIP (arXiv 1810.02340), RigL (arXiv 1911.11134), SparCL (arXiv 2209.09476)",
 )
 def ebb_and_flow(
@@ -118,7 +120,7 @@ def ebb_and_flow(
     """Ebb and flow (ours): swell where new data ask for it, shrink by what mattered for all data so far.
 
     Where APP prunes by one look at one megabatch, without replay it forgets: what earlier data needed scores low on new
-    data. Here the density is d = 0.8 ** tau at every hand-over, and importance is remembered.
+    data. Here the density is d at every hand-over, and importance is remembered.
 
     1. At the first megabatch, prune once at initialisation to d, by the score (SNIP).
     2. Flow: at the start of each later megabatch, grow ``swell`` times as many weights as are kept, at zero and with
@@ -133,5 +135,5 @@ def ebb_and_flow(
     the number of megabatches.
     """
     once = replace(pruning, schedule="one_shot", structure="unstructured")
-    plugin = EbbAndFlow(swell=swell, settle=settle, memory=memory, **once.parts(learner))
+    plugin = EbbAndFlow(once.parts(learner), swell=swell, settle=settle, memory=memory)
     return AnytimeStrategy(learner=learner, plugins=[plugin])

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
-from strategies.averaging import WeightAveraging
+from strategies.learning.averaging import WeightAveraging
 from strategies.registry import STRATEGIES
 
 

@@ -9,8 +9,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
-from strategies.execution import in_float32
-from strategies.members import Members, log_mean_probability
+from strategies.learning.execution import in_float32
+from strategies.learning.members import Members, log_mean_probability
 from strategies.registry import STRATEGIES
 
 

@@ -11,7 +11,7 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "GMP",
-    options=("tau", "scope", "structure", "nested", "known_length"),
+    options=("density", "scope", "structure", "nested", "known_length"),
     reference="Zhu and Gupta 2017, arXiv 1710.01878, equation 1",
 )
 def gmp(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
@@ -27,4 +27,4 @@ def gmp(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     ``--no-nested`` a pruned weight keeps its last value beside the mask and can come back, as in the paper's code.
     """
     gradual = replace(pruning, score="magnitude", schedule="cubic")
-    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(**gradual.parts(learner))])
+    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(gradual.parts(learner))])

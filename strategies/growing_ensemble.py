@@ -10,7 +10,7 @@ from avalanche.models import DynamicModule
 from torch import Tensor, nn
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
-from strategies.members import Members
+from strategies.learning.members import Members
 from strategies.registry import STRATEGIES
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
 from strategies.registry import STRATEGIES
@@ -18,8 +19,8 @@ from strategies.registry import STRATEGIES
 class Rewinding(PruningPlugin):
     """Puts weights, biases and batch norm back to what they were after ``rewind_to`` megabatches, and then prunes."""
 
-    def __init__(self, *, rewind_to: int, **parts: Any):
-        super().__init__(**parts)
+    def __init__(self, parts: PruningParts, *, rewind_to: int):
+        super().__init__(parts)
         self.rewind_to = rewind_to
         self._early: dict[str, Tensor] | None = None
 
@@ -41,7 +42,7 @@ class Rewinding(PruningPlugin):
 
 @STRATEGIES.register(
     "IMP",
-    options=("tau", "scope", "structure", "known_length"),
+    options=("density", "scope", "structure", "known_length"),
     reference="Frankle and Carbin 2019, arXiv 1803.03635, appendix B (1); Frankle et al. 2020, arXiv 1912.05671",
 )
 def imp(learner: Learner, pruning: Pruning, *, rewind_to: Annotated[int, Ge(0)] = 0) -> AnytimeStrategy:
@@ -49,7 +50,7 @@ def imp(learner: Learner, pruning: Pruning, *, rewind_to: Annotated[int, Ge(0)] 
 
     1. Train the dense network on the first megabatch.
     2. At the start of every later megabatch remove the same fraction of the remaining weights, those of the smallest
-       magnitude: the density goes from 1 to 0.8 ** tau, d_t = 0.8 ** (tau t / (B - 1)).
+       magnitude: the density goes from 1 to d, d_t = d ** (t / (B - 1)).
     3. Rewind what is left to its value after ``rewind_to`` megabatches (0: the initialisation), and train on the
        replayed data.
 
@@ -57,5 +58,5 @@ def imp(learner: Learner, pruning: Pruning, *, rewind_to: Annotated[int, Ge(0)] 
     Before megabatch ``rewind_to`` weights are pruned and not rewound; a learner that waits counts its trainings.
     """
     parts = replace(pruning, score="magnitude", nested=True).parts(learner)
-    parts["schedule"] = Progressive(pruning.tau, learner.megabatches, start=0)
-    return AnytimeStrategy(learner=learner, plugins=[Rewinding(rewind_to=rewind_to, **parts)])
+    parts = replace(parts, schedule=Progressive(pruning.density, learner.megabatches, first=1))
+    return AnytimeStrategy(learner=learner, plugins=[Rewinding(parts, rewind_to=rewind_to)])

@@ -12,7 +12,7 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "LRR",
-    options=("tau", "scope", "structure", "known_length"),
+    options=("density", "scope", "structure", "known_length"),
     reference="Renda et al. 2020, arXiv 2003.02389, algorithm 1",
 )
 def lrr(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
@@ -20,12 +20,12 @@ def lrr(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
 
     1. Train the dense network on the first megabatch.
     2. At the start of every later megabatch remove the same fraction of the remaining weights, those of the smallest
-       magnitude: the density goes from 1 to 0.8 ** tau, d_t = 0.8 ** (tau t / (B - 1)).
+       magnitude: the density goes from 1 to d, d_t = d ** (t / (B - 1)).
     3. Keep the values of the others, rewind the learning rate, and train on the replayed data.
 
     The learning rate of an ALMA learner starts anew with every megabatch, so that rewinding it needs no code here.
     With one megabatch there is no training before the pruning: it is then magnitude pruning at initialisation.
     """
     parts = replace(pruning, score="magnitude", nested=True).parts(learner)
-    parts["schedule"] = Progressive(pruning.tau, learner.megabatches, start=0)
-    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(**parts)])
+    parts = replace(parts, schedule=Progressive(pruning.density, learner.megabatches, first=1))
+    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(parts)])

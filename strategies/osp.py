@@ -11,10 +11,10 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "OSP",
-    options=("score", "tau", "scope", "structure", "score_fraction"),
+    options=("score", "density", "scope", "structure", "score_fraction"),
     reference="Wadia et al. 2022, arXiv 2204.01640, section 4",
 )
 def osp(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """Anytime one-shot pruning: one mask at initialisation, from the first megabatch, fixed for ever."""
     once = replace(pruning, schedule="one_shot")
-    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(**once.parts(learner))])
+    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(once.parts(learner))])

@@ -12,15 +12,15 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, get_type_hints
 
 T = TypeVar("T")
+Traits = TypeVar("Traits")
 
 N_OF_M = "n:m"
 """The structure that is given with its numbers, as 2:4."""
@@ -28,20 +28,101 @@ N_OF_M = "n:m"
 SETTING_TYPES = (bool, int, float, str)
 """Types that a hyperparameter of an entry's own may have."""
 
+PRUNING = (
+    "score",
+    "schedule",
+    "density",
+    "scope",
+    "layer_density",
+    "structure",
+    "nested",
+    "score_fraction",
+    "known_length",
+)
+"""Options of pruning that a strategy may declare."""
 
-class UnknownName(ValueError):
+OPTIONS = (*PRUNING, "buffer_size")
+"""All options that a strategy may declare: it gets those that it does, and no other."""
+
+
+class RegistryError(ValueError):
+    """A registration or a name that cannot be used; the message is one line that says what to do."""
+
+
+class UnknownName(RegistryError):
     """A name that no registry entry has; the message suggests the nearest one."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class NoTraits:
+    """Nothing has to be known beforehand of entries of this kind."""
+
+
+@dataclass(frozen=True)
+class StrategyTraits:
+    """What is to be known of a strategy before it is made.
+
+    Attributes:
+        options: those of :data:`OPTIONS` that it reads. It gets what was asked for of these alone; the rest are at
+            their defaults, so that two runs which differ in an option that is not declared are one run.
+        defaults: option -> the strategy's own default.
+        memory: ``stream`` replays as the protocol says, ``own`` brings a memory of its own, so that ``--replay`` does
+            not apply.
+        replays: of a memory of its own, the replay policy that costs about as much, for estimates of time.
+    """
+
+    options: tuple[str, ...]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    memory: Literal["stream", "own"] = "stream"
+    replays: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.options:
+            if name not in OPTIONS:
+                raise RegistryError(f"unknown option {name!r}: {_nearest(name, OPTIONS)}")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a score is used: what its registration says beyond the function itself.
+
+    Attributes:
+        rounds: the weights are pruned in this many rounds, scored anew in each; the density falls exponentially.
+        revives: between rounds all weights compete again. The score is then called with ``masks``, those of the round
+            before, and the dense model.
+        samples: how many samples the score reads at most; None: as many as the strategy's scoring sample has.
+        balanced: the sample holds every class equally often, as far as it can.
+        passes: cost of a sample each time the score reads it, in forward and backward passes of ordinary training.
+        check: called with a model; raises ValueError if the score cannot score it.
+    """
+
+    rounds: int = 1
+    revives: bool = False
+    samples: int | None = None
+    balanced: bool = False
+    passes: float = 1.0
+    check: Callable[[Any], None] | None = None
+
+
+@dataclass(frozen=True)
+class ScopeTraits:
+    """What is to be known of a distribution over layers.
+
+    Attributes:
+        options: those of :data:`OPTIONS` that it is made with, by name; none: it is used as it is.
+    """
+
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Traits]):
     """A registered object.
 
     ``version`` is bumped whenever the meaning of the entry changes: it is recorded with every result, and
     results of two versions never share a leaderboard. ``reference`` is the paper, with the equation if there is one.
-    ``traits`` are what the registry's readers need to know beforehand (for a stream: its default number of
-    megabatches; for a strategy: the options it uses; for a score: a ``check`` that raises ValueError for models that it
-    cannot score). ``test_config`` holds options of a run that tests the entry.
+    ``traits`` are what the registry's readers need to know beforehand. ``test_config`` holds options of a run that
+    tests the entry.
     """
 
     name: str
@@ -49,7 +130,7 @@ class Entry:
     version: int
     reference: str
     test_config: Mapping[str, Any]
-    traits: Mapping[str, Any]
+    traits: Traits
 
     @cached_property
     def settings(self) -> dict[str, bool | int | float | str]:
@@ -75,19 +156,21 @@ class _Listed:
 
 
 @dataclass
-class Registry:
+class Registry(Generic[Traits]):
     """Named entries of one kind.
 
     ``variable`` is the name under which the registry is used as a decorator (``@SCORES.register("snip")``),
     ``package`` the package whose files are read for such decorators, ``group`` the entry-point group through
-    which an installed third-party package adds entries without a fork.
+    which an installed third-party package adds entries without a fork. ``traits`` is the frozen dataclass of what is
+    to be known of an entry beforehand: its fields are the further arguments of :meth:`register`.
     """
 
     kind: str
     variable: str
     package: str
     group: str
-    _entries: dict[str, Entry] = field(default_factory=dict)
+    traits: type[Traits]
+    _entries: dict[str, Entry[Traits]] = field(default_factory=dict)
 
     def register(
         self,
@@ -101,15 +184,17 @@ class Registry:
         """Decorator that adds a class or function under ``name``; see :class:`Entry` for the rest.
 
         Raises:
-            ValueError: the name is taken, or the object has no docstring (``--list`` would show an empty line).
+            RegistryError: the name is taken, a trait is unknown, missing or wrong, or the object has no docstring
+                (``--list`` would show an empty line).
         """
+        own = self._traits_of(name, traits)
 
         def add(target: T) -> T:
             if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
+                raise RegistryError(f"{self.kind} {name!r} is registered twice")
             if not (getattr(target, "__doc__", None) or "").strip():
-                raise ValueError(f"{self.kind} {name!r} needs a docstring: its first line is what --list shows")
-            self._entries[name] = Entry(name, target, version, reference, test_config or {}, traits)
+                raise RegistryError(f"{self.kind} {name!r} needs a docstring: its first line is what --list shows")
+            self._entries[name] = Entry(name, target, version, reference, test_config or {}, own)
             return target
 
         return add
@@ -130,28 +215,48 @@ class Registry:
         """
         if name in self._listed or name in self._entries:
             return name
-        folded = {known.lower(): known for known in self.names()}
-        near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-        hint = f"did you mean {folded[near[0]]!r}?" if near else "known: " + ", ".join(self.names())
-        raise UnknownName(f"unknown {self.kind} {name!r}: {hint}")
+        raise UnknownName(f"unknown {self.kind} {name!r}: {_nearest(name, self.names())}")
 
-    def load(self, name: str) -> Entry:
+    def load(self, name: str) -> Entry[Traits]:
         """Import the module that registers ``name`` and return its entry.
 
         Raises:
             UnknownName: no such name.
+            RegistryError: an installed package announces the name, and its module registers none.
         """
         self.check(name)
         if name not in self._entries:
-            importlib.import_module(self._listed[name].module)
+            module = self._listed[name].module
+            importlib.import_module(module)
+            if name not in self._entries:
+                raise RegistryError(
+                    f"{module} does not register the {self.kind} {name!r} that its package announces: "
+                    f"put @{self.variable}.register({name!r}) on it, or remove the entry point"
+                )
         return self._entries[name]
+
+    def _traits_of(self, name: str, given: Mapping[str, Any]) -> Traits:
+        known = {one.name: one for one in fields(self.traits)}  # type: ignore[arg-type]
+        for trait in given:
+            if trait not in known:
+                raise RegistryError(f"{self.kind} {name!r} has an unknown trait {trait!r}: {_nearest(trait, known)}")
+        for trait, one in known.items():
+            if trait not in given and one.default is MISSING and one.default_factory is MISSING:
+                raise RegistryError(f"{self.kind} {name!r} needs the trait {trait!r}: register({name!r}, {trait}=...)")
+        try:
+            return self.traits(**given)
+        except RegistryError as error:
+            raise RegistryError(f"{self.kind} {name!r}: {error}") from error
 
     @cached_property
     def _listed(self) -> dict[str, _Listed]:
         listed = dict(self._from_files())
         for point in entry_points(group=self.group):
             if point.name in listed:
-                raise ValueError(f"the installed package {_distribution(point)} repeats the {self.kind} {point.name!r}")
+                raise RegistryError(
+                    f"the installed package {_distribution(point)} repeats the {self.kind} {point.name!r}: uninstall "
+                    "it, or rename its entry point"
+                )
             listed[point.name] = _Listed(point.module, _distribution(point))
         return listed
 
@@ -171,7 +276,7 @@ class Registry:
                     doc = (ast.get_docstring(node) or "").split("\n")[0]
                     for name in map(self._registered_name, node.decorator_list):
                         if name in listed:
-                            raise ValueError(f"{self.kind} {name!r} is in {listed[name].module} and in {module}")
+                            raise RegistryError(f"{self.kind} {name!r} is in {listed[name].module} and in {module}")
                         if name is not None:
                             listed[name] = _Listed(module, doc)
         return listed
@@ -186,27 +291,47 @@ class Registry:
         return None
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by ``name``, or everything that there is."""
+    folded = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    return f"did you mean {folded[near[0]]!r}?" if near else f"known: {', '.join(folded.values()) or 'none'}"
+
+
 def _distribution(point: EntryPoint) -> str:
     if point.dist is None:
         return f"installed: {point.value}"
-    summary = point.dist.metadata["Summary"] or point.value
-    return f"{summary} ({point.dist.name} {point.dist.version})"
+    # A package may have no description, and older ones no metadata at all.
+    about = point.dist.metadata
+    return f"{about.get('Summary') or point.value} ({about.get('Name', '?')} {about.get('Version', '?')})"
 
 
-STRATEGIES = Registry("strategy", "STRATEGIES", "strategies", "anytime_bench.strategies")
-SCORES = Registry("score", "SCORES", "strategies.pruning", "anytime_bench.scores")
-DISTRIBUTIONS = Registry("scope", "DISTRIBUTIONS", "strategies.pruning", "anytime_bench.scopes")
-SCHEDULES = Registry("schedule", "SCHEDULES", "strategies.pruning", "anytime_bench.schedules")
-STRUCTURES = Registry("structure", "STRUCTURES", "strategies.pruning", "anytime_bench.structures")
-REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.replays")
+STRATEGIES = Registry("strategy", "STRATEGIES", "strategies", "anytime_bench.strategies", StrategyTraits)
+SCORES = Registry("score", "SCORES", "strategies.pruning", "anytime_bench.scores", Scoring)
+DISTRIBUTIONS = Registry("scope", "DISTRIBUTIONS", "strategies.pruning", "anytime_bench.scopes", ScopeTraits)
+SCHEDULES = Registry("schedule", "SCHEDULES", "strategies.pruning", "anytime_bench.schedules", NoTraits)
+STRUCTURES = Registry("structure", "STRUCTURES", "strategies.pruning", "anytime_bench.structures", NoTraits)
+REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.replays", NoTraits)
 
 
 def n_and_m(structure: str) -> tuple[int, ...]:
-    """(2, 4) for ``2:4``, empty for the name of any other structure."""
-    return tuple(map(int, structure.split(":"))) if re.fullmatch(r"\d+:\d+", structure) else ()
+    """(2, 4) for ``2:4``, in whatever digits and spacing; empty for the name of any other structure."""
+    parts = [part.strip() for part in structure.split(":")]
+    # Decimal digits of other scripts count too: int reads them.
+    return tuple(map(int, parts)) if len(parts) == 2 and all(part.isdecimal() for part in parts) else ()
 
 
-def structure_named(structure: str) -> Entry:
+def structure_name(structure: str) -> str:
+    """The one way to write a structure: ``2:4`` for ``02:04``; the name of any other as it is.
+
+    Raises:
+        UnknownName: there is none of that name, or it is N:M without numbers or with impossible ones.
+    """
+    structure_entry(structure)
+    return ":".join(map(str, n_and_m(structure))) or structure
+
+
+def structure_entry(structure: str) -> Entry[NoTraits]:
     """The registered structure; ``2:4`` is an ``n:m``.
 
     Raises:

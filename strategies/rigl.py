@@ -43,7 +43,7 @@ class RiggedLottery(PruneAndRegrow):
 
 @STRATEGIES.register(
     "RigL",
-    options=("tau", "scope", "score_fraction"),
+    options=("density", "scope", "score_fraction"),
     defaults={"scope": "erk"},
     reference="Evci et al. 2020, arXiv 1911.11134, algorithm 1",
 )
@@ -57,7 +57,7 @@ def rigged_lottery(
 ) -> AnytimeStrategy:
     """Rigging the lottery: the smallest weights go, those with the largest gradient come, at one density for ever.
 
-    1. Start from a random mask with density 0.8 ** tau, shared among layers by ERK.
+    1. Start from a random mask with the final density, shared among layers by ERK.
     2. Every ``every`` optimiser steps, until ``until`` of a megabatch's steps, drop the smallest abs(w) of each layer:
        a fraction f_k = fraction / 2 (1 + cos(pi k / (until * steps))) of its weights at step k.
     3. Grow as many at zero, with fresh momentum, where abs(gradient) of the dense layer on this batch is largest, among
@@ -76,5 +76,5 @@ def rigged_lottery(
     not handed over, if there is another one.
     """
     drawn = replace(pruning, score="random", schedule="one_shot", structure="unstructured")
-    plugin = RiggedLottery(every=every, fraction=fraction, until=until, **drawn.parts(learner))
+    plugin = RiggedLottery(drawn.parts(learner), every=every, fraction=fraction, until=until)
     return AnytimeStrategy(learner=learner, plugins=[plugin])

@@ -30,7 +30,7 @@ class SparseEvolution(PruneAndRegrow):
 
 @STRATEGIES.register(
     "SET",
-    options=("tau", "scope"),
+    options=("density", "scope"),
     defaults={"scope": "erk"},
     reference="Mocanu et al. 2018, arXiv 1707.04780, algorithm 2; as in Evci et al. 2020, arXiv 1911.11134, table 1",
 )
@@ -44,7 +44,7 @@ def sparse_evolutionary_training(
 ) -> AnytimeStrategy:
     """Sparse evolutionary training: the smallest weights go, random ones come, at one density for ever.
 
-    1. Start from a random mask with density 0.8 ** tau, shared among layers by ERK.
+    1. Start from a random mask with the final density, shared among layers by ERK.
     2. After each ``every`` optimiser steps, until ``until`` of a megabatch's steps, drop the smallest abs(w) of each
        layer: a fraction f_k = fraction / 2 (1 + cos(pi k / (until * steps))) of its weights at step k.
     3. Grow as many at random, at zero and with fresh momentum, among all that are not kept after the drop.
@@ -59,5 +59,5 @@ def sparse_evolutionary_training(
     than it has pruned, so that a full one, as ERK makes of small layers, is left alone.
     """
     drawn = replace(pruning, score="random", schedule="one_shot", structure="unstructured")
-    plugin = SparseEvolution(every=every, fraction=fraction, until=until, **drawn.parts(learner))
+    plugin = SparseEvolution(drawn.parts(learner), every=every, fraction=fraction, until=until)
     return AnytimeStrategy(learner=learner, plugins=[plugin])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Le
 from avalanche.training.templates import SupervisedTemplate
@@ -13,6 +13,7 @@ from torch import Tensor
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.pruning.distributions import Counts
 from strategies.pruning.masks import prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.regrow import (
     RegrowingPlugin,
     gradient_sizes,
@@ -34,8 +35,8 @@ class TaskAwareMasking(RegrowingPlugin):
         ready: False while the masks are wider than they should be.
     """
 
-    def __init__(self, *, alpha: float, beta: float, intra: float, inter: float, every: int, **parts: Any):
-        super().__init__(**parts)
+    def __init__(self, parts: PruningParts, *, alpha: float, beta: float, intra: float, inter: float, every: int):
+        super().__init__(parts)
         self.alpha = alpha
         self.beta = beta
         self.intra = intra
@@ -105,7 +106,7 @@ def continual_weight_importance(
 
 @STRATEGIES.register(
     "SparCL",
-    options=("tau", "scope", "score_fraction"),
+    options=("density", "scope", "score_fraction"),
     defaults={"scope": "local"},
     reference="Wang et al. 2022, arXiv 2209.09476, task-aware dynamic masking, equation 1",
 )
@@ -121,7 +122,7 @@ def sparcl(
 ) -> AnytimeStrategy:
     """SparCL's task-aware dynamic masks: they shrink by importance for old and new data and grow at random.
 
-    1. Start from a random mask with density d = 0.8 ** tau, the same in every layer.
+    1. Start from a random mask with density d, the same in every layer.
     2. At the start of each megabatch but the first, widen it to d + ``inter`` with random weights (inter-task).
     3. After each ``every`` epochs, shrink it to d - ``intra`` by the lowest continual weight importance
        abs(w) + alpha abs(dL(D_t)/dw) + beta abs(dL(M)/dw), and grow it back to d at random (intra-task). The first
@@ -137,5 +138,5 @@ def sparcl(
     gradient terms into one of weight 0.5.
     """
     drawn = replace(pruning, score="random", schedule="one_shot", structure="unstructured")
-    plugin = TaskAwareMasking(alpha=alpha, beta=beta, intra=intra, inter=inter, every=every, **drawn.parts(learner))
+    plugin = TaskAwareMasking(drawn.parts(learner), alpha=alpha, beta=beta, intra=intra, inter=inter, every=every)
     return AnytimeStrategy(learner=learner, plugins=[plugin])

@@ -11,7 +11,7 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "static-random",
-    options=("tau", "scope", "structure"),
+    options=("density", "scope", "structure"),
     defaults={"scope": "erk"},
     reference="Evci et al. 2020, arXiv 1911.11134, section 4 (static); Liu et al. 2022, arXiv 2202.02643",
 )
@@ -21,4 +21,4 @@ def static_random(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     No data and no score: whatever chooses its weights has to be better than this at the same density.
     """
     drawn = replace(pruning, score="random", schedule="one_shot")
-    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(**drawn.parts(learner))])
+    return AnytimeStrategy(learner=learner, plugins=[PruningPlugin(drawn.parts(learner))])

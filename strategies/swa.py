@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from strategies.anytime import AnytimeStrategy, Learner, Pruning
-from strategies.averaging import WeightAveraging
-from strategies.evaluation import eval_batches
-from strategies.execution import execution_of
+from strategies.learning.averaging import WeightAveraging
+from strategies.learning.evaluation import eval_batches
+from strategies.learning.execution import execution_of
 from strategies.registry import STRATEGIES
 
 

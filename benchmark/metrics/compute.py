@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.metrics.gap import selection_of
 from benchmark.metrics.series import SeriesMetric, on_test_stream
+from strategies.learning.roles import ForwardsSamples, ScoresSamples
 from strategies.pruning.masks import prunable_weights
 from strategies.pruning.scores import scratch_copy
 
@@ -53,12 +54,12 @@ def zero_shares(model: nn.Module) -> dict[str, float]:
 
 def scored_samples(strategy: SupervisedTemplate) -> float:
     """Samples that the strategy's plugins have run forward and backward to score weights with, so far."""
-    return sum(getattr(plugin, "scored_samples", 0.0) for plugin in strategy.plugins)
+    return sum(plugin.scored_samples for plugin in strategy.plugins if isinstance(plugin, ScoresSamples))
 
 
 def forwarded_samples(strategy: SupervisedTemplate) -> int:
     """Samples that the strategy's plugins have run forward, and no more, to train with, so far."""
-    return sum(getattr(plugin, "forwarded_samples", 0) for plugin in strategy.plugins)
+    return sum(plugin.forwarded_samples for plugin in strategy.plugins if isinstance(plugin, ForwardsSamples))
 
 
 @dataclass

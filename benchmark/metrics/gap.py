@@ -7,8 +7,8 @@ from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 
 from benchmark.metrics.series import SeriesMetric, megabatch_of, on_test_stream
-from strategies.evaluation import count_correct
-from strategies.selection import BestValidation
+from strategies.learning.evaluation import count_correct
+from strategies.learning.selection import BestValidation
 
 
 def selection_of(strategy: SupervisedTemplate) -> BestValidation | None:

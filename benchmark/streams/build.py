@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
 
-from benchmark.config import RunConfig
+from benchmark.config.run_config import RunConfig
+from benchmark.config.source import source_of
 from benchmark.errors import UsageError
 from benchmark.registry import STREAMS
-from benchmark.streams.alma import alma_scenario, split_megabatches
-from benchmark.streams.images import ImageDataset, Images, StreamData, StreamRequest
-from benchmark.streams.loader import ArrayLoader
-from benchmark.streams.synthetic import stand_in
-from benchmark.streams.transforms import CropAndFlip, Normalise, TrainTransform
+from benchmark.streams.loading.images import ImageDataset, Images, StreamData, StreamRequest
+from benchmark.streams.loading.loader import ArrayLoader
+from benchmark.streams.loading.transforms import CropAndFlip, Normalise, TrainTransform
+from benchmark.streams.protocols.alma import alma_scenario, split_megabatches
+from benchmark.streams.sources.synthetic import stand_in
 from strategies.seeds import numpy_generator
 
 
@@ -36,24 +36,6 @@ class Stream:
     loader: ArrayLoader
 
 
-def source_of(stream: str, data: str, data_root: Path) -> str:
-    """``real`` or ``synthetic``: which images ``stream`` would use, without reading any.
-
-    ``auto`` means stand-ins only for streams without public download whose images are not in ``data_root``.
-
-    Raises:
-        UsageError: real images are asked of a stream that has none.
-    """
-    traits = STREAMS.load(stream).traits
-    if traits.get("source") == "synthetic":
-        if data == "real":
-            raise UsageError(f"the stream {stream} is synthetic by nature: choose another one or drop --data real")
-        return "synthetic"
-    if data == "auto" and "locate" in traits:
-        return "synthetic" if traits["locate"](data_root) is None else "real"
-    return "synthetic" if data == "synthetic" else "real"
-
-
 def load_data(config: RunConfig, request: StreamRequest) -> StreamData:
     """All images of the configured stream, or their stand-ins.
 
@@ -61,13 +43,13 @@ def load_data(config: RunConfig, request: StreamRequest) -> StreamData:
         UsageError: the images are missing or unusable.
     """
     entry = STREAMS.load(config.stream)
-    if source_of(config.stream, config.data, request.data_root) == "real" or entry.traits.get("source") == "synthetic":
+    if source_of(config.stream, config.data, request.data_root) == "real" or entry.traits.source == "synthetic":
         data: StreamData = entry.target(request)
         return data
-    try:
-        sizes = {name: entry.traits[name] for name in ("classes", "train_per_class", "test_per_class")}
-    except KeyError as error:
-        raise UsageError(f"the stream {config.stream} has no stand-in images: it does not say {error}") from error
+    sizes = {name: getattr(entry.traits, name) for name in ("classes", "train_per_class", "test_per_class")}
+    for name, size in sizes.items():
+        if not size:
+            raise UsageError(f"the stream {config.stream} has no stand-in images: its registration does not say {name}")
     return stand_in(config.stream, request, **sizes)
 
 

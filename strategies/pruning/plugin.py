@@ -13,13 +13,11 @@ from avalanche.models import MultiTaskModule
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from strategies.evaluation import eval_batches
-from strategies.pruning.distributions import Distribution, global_ranking
+from strategies.learning.evaluation import eval_batches
 from strategies.pruning.masks import Masks, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.rounds import choose, zero_pruned_
-from strategies.pruning.schedules import Schedule
-from strategies.pruning.scores import Batch, Score, Scoring
-from strategies.pruning.structures import Structure, Unstructured
+from strategies.pruning.scores import Batch
 from strategies.pruning.upkeep import HeldAtZero
 from strategies.seeds import numpy_generator
 
@@ -30,39 +28,22 @@ SCORING_BATCH = 128
 class PruningPlugin(SupervisedPlugin):
     """Prunes at the start of a megabatch and keeps the pruned weights at zero through every optimiser step.
 
-    The plugin reads the density from ``schedule``, draws samples from the data that the strategy is about to train on
+    The plugin reads the density from the schedule, draws samples from the data that the strategy is about to train on
     (its adapted data set: after our replay; Avalanche's Replay and DER add theirs later), as many as
     ``sample_fraction`` of one megabatch, scores the weights on them and keeps exactly round(density * n), or what
-    ``structure`` makes of it. With ``nested`` a pruned weight never comes back. Without it, every pruned weight is
+    the structure makes of it. With ``nested`` a pruned weight never comes back. Without it, every pruned weight is
     first given back the value it had when it was pruned, and all weights are ranked anew.
 
     Attributes:
+        parts: score, schedule, distribution, structure and so on.
         masks: what is kept now; None before the first pruning.
         scored_samples: how many samples have been run forward and backward for scoring, over the whole run; a score
             that costs more than that counts a sample several times.
     """
 
-    def __init__(
-        self,
-        *,
-        score: Score,
-        schedule: Schedule,
-        scoring: Scoring | None = None,
-        distribution: Distribution = global_ranking,
-        structure: Structure | None = None,
-        sample_fraction: float = 0.2,
-        nested: bool = True,
-        seed: int = 0,
-    ):
+    def __init__(self, parts: PruningParts):
         super().__init__()
-        self.score = score
-        self.schedule = schedule
-        self.scoring = scoring or Scoring()
-        self.distribution = distribution
-        self.structure = structure or Unstructured()
-        self.sample_fraction = sample_fraction
-        self.nested = nested
-        self.seed = seed
+        self.parts = parts
         self.masks: Masks | None = None
         self.scored_samples = 0.0
         self._values_when_pruned: dict[str, Tensor] = {}
@@ -74,7 +55,7 @@ class PruningPlugin(SupervisedPlugin):
         if self.masks is not None:
             # Avalanche models may grow between megabatches; what is new is dense until the next pruning.
             self.use(self.masks.fitted(prunable_weights(strategy.model)), strategy.model)
-        density = self.schedule(strategy.clock.train_exp_counter)
+        density = self.parts.schedule(strategy.clock.train_exp_counter)
         if density is not None:
             self.prune(strategy, density)
 
@@ -94,7 +75,7 @@ class PruningPlugin(SupervisedPlugin):
         self._upheld = False
 
     def snapshot(self) -> Masks | None:
-        """The masks that belong to the weights as they are now; see :class:`strategies.selection.BestValidation`."""
+        """The masks that belong to the weights as they are now; see :class:`strategies.learning.selection.BestValidation`."""
         return self.masks
 
     def restore(self, masks: Masks | None) -> None:
@@ -104,11 +85,11 @@ class PruningPlugin(SupervisedPlugin):
 
     def prune(self, strategy: SupervisedTemplate, density: float) -> None:
         """Bring the network to ``density``, the kept fraction of all prunable weights."""
-        if self.masks is not None and not self.nested:
+        if self.masks is not None and not self.parts.nested:
             self._give_back(strategy.model)
-        chosen = self.choose(strategy, density, within=self.masks if self.nested else None)
-        if not self.nested:
-            held = (*chosen, *self.structure.silenced(strategy.model, chosen))
+        chosen = self.choose(strategy, density, within=self.masks if self.parts.nested else None)
+        if not self.parts.nested:
+            held = (*chosen, *self.parts.structure.silenced(strategy.model, chosen))
             self._values_when_pruned = {name: strategy.model.get_parameter(name).detach().clone() for name in held}
         self.use(chosen, strategy.model)
 
@@ -118,23 +99,23 @@ class PruningPlugin(SupervisedPlugin):
             strategy.model,
             self.scoring_batches(strategy),
             density,
-            score=self.score,
-            scoring=self.scoring,
-            distribution=self.distribution,
-            structure=self.structure,
+            score=self.parts.score,
+            scoring=self.parts.scoring,
+            distribution=self.parts.distribution,
+            structure=self.parts.structure,
             within=within,
         )
 
     def use(self, masks: Masks, model: nn.Module) -> None:
         """Make ``masks`` the current ones and apply them to ``model``."""
-        zero_pruned_(model, masks, self.structure)
+        zero_pruned_(model, masks, self.parts.structure)
         self.masks = masks
         self._held_at_zero = None
 
     def scoring_batches(self, strategy: SupervisedTemplate) -> Iterable[Batch]:
         """What the score reads of the data that the strategy is about to train on."""
         return self.sample(
-            strategy, strategy.adapted_dataset, at_most=self.scoring.samples, balanced=self.scoring.balanced
+            strategy, strategy.adapted_dataset, at_most=self.parts.scoring.samples, balanced=self.parts.scoring.balanced
         )
 
     def sample(
@@ -149,10 +130,10 @@ class PruningPlugin(SupervisedPlugin):
 
         ``position`` tells the draws of one megabatch apart; ``balanced`` takes every class equally often.
         """
-        size = min(len(dataset), sample_size(strategy.experience, self.sample_fraction))
+        size = min(len(dataset), sample_size(strategy.experience, self.parts.sample_fraction))
         if at_most is not None:
             size = min(size, at_most)
-        rng = numpy_generator(self.seed, "scoring sample", strategy.clock.train_exp_counter, *position)
+        rng = numpy_generator(self.parts.seed, "scoring sample", strategy.clock.train_exp_counter, *position)
         if balanced:
             return self.batches_of(strategy, dataset, balanced_draw(np.asarray(list(dataset.targets)), size, rng))
         return self.batches_of(strategy, dataset, rng.choice(len(dataset), size, replace=False).tolist())
@@ -170,7 +151,7 @@ class PruningPlugin(SupervisedPlugin):
     @torch.no_grad()
     def _give_back(self, model: nn.Module) -> None:
         assert self.masks is not None
-        pruned = {name: ~mask for name, mask in self.masks.items()} | self.structure.silenced(model, self.masks)
+        pruned = {name: ~mask for name, mask in self.masks.items()} | self.parts.structure.silenced(model, self.masks)
         parameters = dict(model.named_parameters())
         for name, where in pruned.items():
             value = self._values_when_pruned.get(name)
@@ -183,7 +164,7 @@ class PruningPlugin(SupervisedPlugin):
         held: list[tuple[Tensor, Tensor]] = []
         parameters = dict(strategy.model.named_parameters())
         weights = {name: ~mask for name, mask in self.masks.items()}
-        for name, pruned in (weights | self.structure.silenced(strategy.model, self.masks)).items():
+        for name, pruned in (weights | self.parts.structure.silenced(strategy.model, self.masks)).items():
             weight = parameters[name]
             # Avalanche's streaming LDA has no optimiser.
             state = {} if strategy.optimizer is None else strategy.optimizer.state.get(weight, {})
@@ -209,7 +190,7 @@ class _Batches:
             for x, y, *task in eval_batches(strategy, self.dataset.subset(part.tolist()).eval(), len(part)):
                 # Avalanche's multi-task models take the task labels beside the input.
                 inputs = (x, task[0]) if task and isinstance(strategy.model, MultiTaskModule) else (x,)
-                self.plugin.scored_samples += len(y) * self.plugin.scoring.passes
+                self.plugin.scored_samples += len(y) * self.plugin.parts.scoring.passes
                 yield tuple(i.to(strategy.device) for i in inputs), y.to(strategy.device)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from avalanche.training.templates import SupervisedTemplate
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from strategies.pruning.distributions import Counts, apportion
 from strategies.pruning.masks import Masks, keep_largest, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.scores import Batch, Scores, weights_and_gradients
 from strategies.pruning.structures import masked
@@ -34,7 +34,7 @@ class RegrowingPlugin(PruningPlugin):
 
     def drawn(self, strategy: SupervisedTemplate, step: int) -> Scores:
         """U(0, 1) for every weight, fixed by the seed, the megabatch and the step within it."""
-        generator = torch_generator(self.seed, "growth", strategy.clock.train_exp_counter, step)
+        generator = torch_generator(self.parts.seed, "growth", strategy.clock.train_exp_counter, step)
         weights = prunable_weights(strategy.model)
         return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}
 
@@ -47,8 +47,8 @@ class PruneAndRegrow(RegrowingPlugin):
     and the fraction falls to zero along a cosine within the megabatch (:func:`cosine`).
     """
 
-    def __init__(self, *, every: int, fraction: float, until: float, **parts: Any):
-        super().__init__(**parts)
+    def __init__(self, parts: PruningParts, *, every: int, fraction: float, until: float):
+        super().__init__(parts)
         self.every = every
         self.fraction = fraction
         self.until = until

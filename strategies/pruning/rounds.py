@@ -10,8 +10,9 @@ from torch import nn
 
 from strategies.pruning.distributions import Distribution
 from strategies.pruning.masks import Masks
-from strategies.pruning.scores import Batch, Score, Scoring
+from strategies.pruning.scores import Batch, Score
 from strategies.pruning.structures import Structure
+from strategies.registry import Scoring
 
 
 def choose(

@@ -1,8 +1,8 @@
 """Density schedules: which density a pruner brings the network to at the start of megabatch t.
 
 A schedule is called with t = 0, 1, ... and answers with a density in (0, 1], or with None where it leaves the masks
-alone. Density is the kept fraction. The registered ones are made from (tau, megabatches): 0.8 ** tau is the final
-density, ``megabatches`` is B, or None where the learner is not told how long the stream will be.
+alone. Density is the kept fraction. The registered ones are made from (density, megabatches): the density to end at,
+and B, or None where the learner is not told how long the stream will be.
 
 With B = 1 every schedule is at its final density at once. Without B, those that move approach it for ever instead: see
 :func:`progress`.
@@ -10,13 +10,12 @@ With B = 1 every schedule is at its final density at once. Without B, those that
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from strategies.registry import SCHEDULES
 
-BASE = 0.8
+STEP = 0.8
 """Kept fraction of one pruning step; APP's densities are powers of it (arXiv 2204.01640, section 3)."""
 
 HALFWAY = 2
@@ -27,22 +26,6 @@ class Schedule(Protocol):
     """Density at the start of megabatch ``t`` (from 0), or None for no pruning there."""
 
     def __call__(self, t: int, /) -> float | None: ...
-
-
-def density_of(tau: float) -> float:
-    """Final density 0.8 ** tau: 0.366 for the default tau of 4.5."""
-    return float(BASE**tau)
-
-
-def tau_of(density: float) -> float:
-    """Inverse of :func:`density_of`.
-
-    Raises:
-        ValueError: ``density`` is not in (0, 1].
-    """
-    if not 0 < density <= 1:
-        raise ValueError(f"density is the kept fraction and lies in (0, 1]; got {density}")
-    return math.log(density) / math.log(BASE)
 
 
 def progress(t: int, megabatches: int | None) -> float:
@@ -60,21 +43,21 @@ def progress(t: int, megabatches: int | None) -> float:
 @SCHEDULES.register("exponent", reference="Wadia et al. 2022, arXiv 2204.01640, section 3")
 @dataclass(frozen=True)
 class Progressive:
-    """APP's: d_t = 0.8 ** s_t with s = linspace(1, tau, B).
+    """APP's: d_t = 0.8 ** s_t with s = linspace(1, tau, B), where 0.8 ** tau is the final density.
 
-    With one megabatch the density is the target's, 0.8 ** tau (a plain linspace would stop at 0.8). For a target above
-    0.8 (tau < 1) the schedule stays at the target from the start. ``start`` is s at the first megabatch: 1 prunes a
-    fifth of the initial network, 0 leaves it dense.
+    That is a geometric sequence from 0.8 to the final density. With one megabatch the density is the final one (a plain
+    linspace would stop at 0.8). For a final density above 0.8 the schedule stays there from the start. ``first`` is
+    the density at the first megabatch: 0.8 prunes a fifth of the initial network, 1 leaves it dense.
     """
 
-    tau: float
+    density: float
     megabatches: int | None
-    start: float = 1.0
+    first: float = STEP
 
     def __call__(self, t: int, /) -> float:
-        """Density at the start of megabatch ``t``, 0 <= t < B; the target from there on."""
-        start = min(self.start, self.tau)
-        return density_of(start + (self.tau - start) * progress(t, self.megabatches))
+        """Density at the start of megabatch ``t``, 0 <= t < B; the final one from there on."""
+        reached = progress(t, self.megabatches)
+        return max(self.first, self.density) ** (1 - reached) * self.density**reached
 
 
 @SCHEDULES.register("cubic", reference="Zhu and Gupta 2017, arXiv 1710.01878, equation 1")
@@ -86,13 +69,12 @@ class Cubic:
     a megabatch.
     """
 
-    tau: float
+    density: float
     megabatches: int | None
 
     def __call__(self, t: int, /) -> float:
         """Density at the start of megabatch ``t``."""
-        sparsity = 1 - density_of(self.tau)
-        return 1 - sparsity * (1 - (1 - progress(t, self.megabatches)) ** 3)
+        return 1 - (1 - self.density) * (1 - (1 - progress(t, self.megabatches)) ** 3)
 
 
 @SCHEDULES.register("linear")
@@ -100,12 +82,12 @@ class Cubic:
 class Linear:
     """The same share of weights goes at every megabatch, from dense to the final density."""
 
-    tau: float
+    density: float
     megabatches: int | None
 
     def __call__(self, t: int, /) -> float:
         """Density at the start of megabatch ``t``."""
-        return 1 - (1 - density_of(self.tau)) * progress(t, self.megabatches)
+        return 1 - (1 - self.density) * progress(t, self.megabatches)
 
 
 @SCHEDULES.register("one_shot")
@@ -113,12 +95,12 @@ class Linear:
 class OneShot:
     """Prune once, at the start of the first megabatch, straight to the final density."""
 
-    tau: float
+    density: float
     megabatches: int | None = None
 
     def __call__(self, t: int, /) -> float | None:
         """The final density at t = 0, afterwards None."""
-        return density_of(self.tau) if t == 0 else None
+        return self.density if t == 0 else None
 
 
 @SCHEDULES.register("constant")
@@ -126,12 +108,12 @@ class OneShot:
 class Constant:
     """The final density at every megabatch: without nesting, the mask is chosen anew each time."""
 
-    tau: float
+    density: float
     megabatches: int | None = None
 
     def __call__(self, t: int, /) -> float:
         """The final density."""
-        return density_of(self.tau)
+        return self.density
 
 
 @SCHEDULES.register("none")
@@ -139,7 +121,7 @@ class Constant:
 class Never:
     """No pruning: the network stays dense."""
 
-    tau: float = 0.0
+    density: float = 1.0
     megabatches: int | None = None
 
     def __call__(self, t: int, /) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from strategies.pruning.channels import channel_groups, kept_channels
-from strategies.pruning.filters import Filters
 from strategies.pruning.masks import Masks, prunable_weights
+from strategies.pruning.structures.filters import Filters
 
 
 def slimmed(model: nn.Module, masks: Masks) -> nn.Module:

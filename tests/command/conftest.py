@@ -55,7 +55,7 @@ def class_folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def imagenet_tree(tmp_path_factory):
     """train/<wnid> and val/<wnid> with one wnid of each group."""
-    from benchmark.streams.restricted_imagenet import GROUPS
+    from benchmark.streams.sources.restricted_imagenet import GROUPS
 
     root = tmp_path_factory.mktemp("imagenet")
     for wnid, *_ in GROUPS.values():
@@ -67,7 +67,7 @@ def imagenet_tree(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_imagenet_tree(tmp_path_factory):
     """Tiny ImageNet's own layout with one wnid of each group."""
-    from benchmark.streams.tiny_restricted_imagenet import GROUPS
+    from benchmark.streams.sources.tiny_restricted_imagenet import GROUPS
 
     root = tmp_path_factory.mktemp("tiny")
     lines = []

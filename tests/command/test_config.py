@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.command.options import given, merged
 from benchmark.config import RunConfig, fingerprint, load_file, options_by_group, resolved
+from benchmark.config.grid import expanded
 from benchmark.errors import UsageError
-from benchmark.grid import expanded
-from benchmark.options import given, merged
 
 
 def config(**options):

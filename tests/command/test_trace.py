@@ -15,7 +15,7 @@ from avalanche.core import SupervisedPlugin
 
 from benchmark.config import resolved
 from benchmark.experiment import prepare, run
-from benchmark.trace import AFTER_PLUGINS, BEFORE_PLUGINS, RECORDED_STEPS, TRACE, StepTrace
+from benchmark.recording.trace import AFTER_PLUGINS, BEFORE_PLUGINS, RECORDED_STEPS, TRACE, StepTrace
 from benchmark.tracking import Store
 from strategies.anytime import AnytimeStrategy
 

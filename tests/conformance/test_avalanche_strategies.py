@@ -24,12 +24,13 @@ import torch
 from avalanche.benchmarks import CLScenario
 from avalanche.training.templates import BaseTemplate
 
-from benchmark.streams.alma import alma_scenario
+from benchmark.streams.protocols.alma import alma_scenario
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import kept_count, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
-from strategies.pruning.scores import magnitude, snip
+from strategies.pruning.scores.magnitude import magnitude
+from strategies.pruning.scores.snip import snip
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Avalanche's tests use what it and torch deprecate.
 

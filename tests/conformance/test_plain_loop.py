@@ -19,12 +19,12 @@ from torch.optim import SGD
 from benchmark.config import resolved
 from benchmark.experiment import build_strategy, evaluator_for
 from benchmark.models.build import model_factory
-from benchmark.streams import storage
-from benchmark.streams.alma import split_megabatches
 from benchmark.streams.build import build_stream
-from benchmark.streams.images import Images, StreamData
+from benchmark.streams.loading import storage
+from benchmark.streams.loading.images import Images, StreamData
+from benchmark.streams.protocols.alma import split_megabatches
 from strategies.pruning.masks import prunable_weights
-from strategies.pruning.scores import snip
+from strategies.pruning.scores.snip import snip
 from strategies.seeds import numpy_generator, torch_generator
 
 MEAN, STD = (0.5, 0.4, 0.6), (0.25, 0.3, 0.2)

@@ -8,12 +8,12 @@ import torch
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
-from benchmark.streams.alma import alma_scenario
+from benchmark.streams.protocols.alma import alma_scenario
 from strategies.anytime import AnytimeStrategy, Learner
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
-from strategies.pruning.scores import snip
+from strategies.pruning.scores.snip import snip
 
 FEATURES, CLASSES, MEGABATCHES = 6, 3, 4
 

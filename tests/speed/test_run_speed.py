@@ -17,10 +17,10 @@ from benchmark import experiment
 from benchmark.config import resolved
 from benchmark.experiment import prepare, run
 from benchmark.metrics import gap
-from benchmark.run_progress import RunProgress
+from benchmark.running.progress import RunProgress
 from benchmark.tracking import Store
 from strategies import selection
-from strategies.selection import BestValidation
+from strategies.learning.selection import BestValidation
 
 pytestmark = pytest.mark.speed
 

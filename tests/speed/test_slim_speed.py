@@ -16,10 +16,10 @@ from torch.optim import SGD
 
 from benchmark.registry import MODELS
 from strategies.pruning.distributions import uniform
-from strategies.pruning.filters import Filters
 from strategies.pruning.rounds import zero_pruned_
-from strategies.pruning.scores import magnitude
+from strategies.pruning.scores.magnitude import magnitude
 from strategies.pruning.slim import slimmed
+from strategies.pruning.structures.filters import Filters
 
 ROUNDS = 7
 

@@ -20,11 +20,11 @@ from torchvision import transforms
 from benchmark.config import resolved
 from benchmark.experiment import build_strategy, evaluator_for, prepare
 from benchmark.registry import MODELS
-from benchmark.run_progress import RunProgress
+from benchmark.running.progress import RunProgress
 from benchmark.streams.build import build_stream
 from strategies.pruning.masks import prunable_weights
 from strategies.pruning.plugin import SCORING_BATCH, PruningPlugin
-from strategies.pruning.scores import snip
+from strategies.pruning.scores.snip import snip
 
 pytestmark = pytest.mark.speed
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from benchmark.streams.alma import alma_scenario
+from benchmark.streams.protocols.alma import alma_scenario
 from strategies.anytime import Learner, Pruning
 from strategies.pruning.masks import prunable_weights
 

@@ -10,10 +10,10 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from strategies.anytime import AnytimeStrategy, Pruning
-from strategies.averaging import WeightAveraging
-from strategies.evaluation import count_correct
+from strategies.learning.averaging import WeightAveraging
+from strategies.learning.evaluation import count_correct
+from strategies.learning.selection import BestValidation
 from strategies.registry import STRATEGIES
-from strategies.selection import BestValidation
 
 COUNTER = "2.num_batches_tracked"
 NAMES = ["EMA", "SWA"]

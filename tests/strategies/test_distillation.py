@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from strategies.anytime import Pruning
 from strategies.distillation import Distillation, distillation_loss
-from strategies.evaluation import count_correct
+from strategies.learning.evaluation import count_correct
 from strategies.registry import STRATEGIES
 
 

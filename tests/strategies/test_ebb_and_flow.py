@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD
 
-from benchmark.streams.alma import alma_scenario
+from benchmark.streams.protocols.alma import alma_scenario
 from strategies import ebb_and_flow as module
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.ebb_and_flow import EbbAndFlow, RememberedImportance
 from strategies.pruning.masks import Masks, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import OneShot
-from strategies.pruning.scores import Scoring, snip
-from strategies.registry import STRATEGIES
+from strategies.pruning.scores.snip import snip
+from strategies.registry import STRATEGIES, Scoring
 
 SIZE = 54 + 324 + 288
 """Prunable weights of the network of ``make_net``."""

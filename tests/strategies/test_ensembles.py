@@ -12,14 +12,14 @@ from scipy.special import softmax
 from torch import nn
 
 from strategies.anytime import AnytimeStrategy, Pruning
-from strategies.evaluation import count_correct
 from strategies.growing_ensemble import GrowingMembers
-from strategies.members import Members, log_mean_probability
+from strategies.learning.evaluation import count_correct
+from strategies.learning.members import Members, log_mean_probability
+from strategies.learning.selection import BestValidation
 from strategies.pruning.masks import Masks, kept_count, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
-from strategies.pruning.scores import snip
+from strategies.pruning.scores.snip import snip
 from strategies.registry import STRATEGIES
-from strategies.selection import BestValidation
 
 
 class Diary(SupervisedPlugin, supports_distributed=False):

@@ -11,9 +11,9 @@ from torch import nn
 
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.distillation import Distillation
-from strategies.evaluation import count_correct
-from strategies.execution import Execution
-from strategies.pruning.scores import snip
+from strategies.learning.evaluation import count_correct
+from strategies.learning.execution import Execution
+from strategies.pruning.scores.snip import snip
 from strategies.registry import STRATEGIES
 
 BF16 = Execution(precision="bf16")

@@ -19,12 +19,12 @@ from benchmark.registry import MODELS
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.pruning.channels import channel_groups, kept_channels
 from strategies.pruning.distributions import global_ranking
-from strategies.pruning.filter_scores import bn_scale, l2
-from strategies.pruning.filters import Filters, UnreachableDensityWarning
 from strategies.pruning.masks import Masks, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
-from strategies.pruning.scores import magnitude
+from strategies.pruning.scores.bn_scale import bn_scale
+from strategies.pruning.scores.magnitude import l2, magnitude
+from strategies.pruning.structures.filters import Filters, UnreachableDensityWarning
 from strategies.registry import DISTRIBUTIONS, STRATEGIES
 
 every_scope = pytest.mark.parametrize("scope", DISTRIBUTIONS.names())

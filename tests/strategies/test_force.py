@@ -11,12 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from strategies.anytime import AnytimeStrategy, Pruning
-from strategies.pruning.force import force, iterative_snip
 from strategies.pruning.masks import Masks, keep_largest, kept_count, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.rounds import choose
-from strategies.pruning.scores import Scoring, magnitude, snip
-from strategies.pruning.structures import Unstructured, select
+from strategies.pruning.scores.force import force, iterative_snip
+from strategies.pruning.scores.magnitude import magnitude
+from strategies.pruning.scores.snip import snip
+from strategies.pruning.structures import select
+from strategies.pruning.structures.unstructured import Unstructured
+from strategies.registry import Scoring
 
 SIZE = 54 + 324 + 288
 """Prunable weights of the network of ``make_net``."""

@@ -15,8 +15,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from strategies.anytime import Pruning
-from strategies.pruning.grasp import TEMPERATURE, grasp
 from strategies.pruning.plugin import PruningPlugin
+from strategies.pruning.scores.grasp import TEMPERATURE, grasp
 from strategies.registry import SCORES
 
 

@@ -16,8 +16,8 @@ from strategies.pruning.distributions import uniform
 from strategies.pruning.masks import Masks, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive, density_of, tau_of
-from strategies.pruning.scores import magnitude
-from strategies.pruning.structures import NofM
+from strategies.pruning.scores.magnitude import magnitude
+from strategies.pruning.structures.n_of_m import NofM
 from strategies.registry import STRATEGIES
 
 values = st.sampled_from([0.0, -0.0, 1.0, 2.0, -1.0, math.nan, math.inf, -math.inf]) | st.floats(-9, 9, width=32)

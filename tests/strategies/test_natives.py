@@ -10,7 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from strategies.anytime import Pruning
-from strategies.evaluation import count_correct
+from strategies.learning.evaluation import count_correct
 from strategies.pruning.masks import Masks, kept_count, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive

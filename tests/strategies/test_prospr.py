@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.pruning.masks import prunable_weights
 from strategies.pruning.plugin import PruningPlugin
-from strategies.pruning.prospr import prospr
-from strategies.pruning.scores import snip
+from strategies.pruning.scores.prospr import prospr
+from strategies.pruning.scores.snip import snip
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import EmptyLayerWarning, Masks, kept_count, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive, density_of
-from strategies.pruning.scores import snip, weights_and_gradients
+from strategies.pruning.scores import weights_and_gradients
+from strategies.pruning.scores.snip import snip
 from strategies.pruning.structures import select
 from strategies.registry import DISTRIBUTIONS, SCORES, STRATEGIES
 

@@ -14,7 +14,7 @@ from scipy.stats import kstest
 
 from strategies import rigl, selection
 from strategies.anytime import Pruning
-from strategies.evaluation import count_correct
+from strategies.learning.evaluation import count_correct
 from strategies.pruning import regrow
 from strategies.pruning.masks import Masks, prunable_weights
 from strategies.pruning.plugin import PruningPlugin

@@ -10,8 +10,8 @@ from avalanche.core import SupervisedPlugin
 from scipy.stats import chi2
 
 from strategies.anytime import AnytimeStrategy
+from strategies.learning.selection import BestValidation
 from strategies.registry import REPLAYS
-from strategies.selection import BestValidation
 
 every_policy = pytest.mark.parametrize("name", REPLAYS.names())
 

@@ -9,7 +9,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from strategies.anytime import AnytimeStrategy, Pruning
-from strategies.evaluation import count_correct
+from strategies.learning.evaluation import count_correct
 from strategies.registry import STRATEGIES
 from strategies.shrink_and_perturb import shrink_and_perturb_
 

@@ -10,12 +10,14 @@ from torch import nn
 
 from strategies.anytime import Pruning
 from strategies.pruning.distributions import global_ranking
-from strategies.pruning.filters import Filters
 from strategies.pruning.masks import EmptyLayerWarning, Masks, keep_largest, kept_count, prunable_weights
 from strategies.pruning.rounds import choose
-from strategies.pruning.scores import Scoring, magnitude
-from strategies.pruning.structures import NofM, Unstructured, select
-from strategies.registry import DISTRIBUTIONS, SCORES
+from strategies.pruning.scores.magnitude import magnitude
+from strategies.pruning.structures import select
+from strategies.pruning.structures.filters import Filters
+from strategies.pruning.structures.n_of_m import NofM
+from strategies.pruning.structures.unstructured import Unstructured
+from strategies.registry import DISTRIBUTIONS, SCORES, Scoring
 
 SIZE = 54 + 324 + 288
 """Prunable weights of the network of ``make_net``."""

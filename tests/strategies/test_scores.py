@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from strategies.pruning.masks import Masks, keep_largest, prunable_weights
-from strategies.pruning.scores import magnitude, snip, taylor_fo
+from strategies.pruning.scores.magnitude import magnitude
+from strategies.pruning.scores.snip import snip, taylor_fo
 from strategies.registry import SCORES
 
 every_score = pytest.mark.parametrize("score", [SCORES.load(n).target for n in SCORES.names()], ids=SCORES.names())

@@ -8,9 +8,9 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 
 from strategies.anytime import AnytimeStrategy, Pruning
-from strategies.evaluation import count_correct
+from strategies.learning.evaluation import count_correct
+from strategies.learning.selection import BestValidation
 from strategies.registry import STRATEGIES
-from strategies.selection import BestValidation
 
 
 def selection_of(strategy):

@@ -14,14 +14,14 @@ from benchmark.registry import MODELS
 from strategies.anytime import AnytimeStrategy
 from strategies.pruning.channels import channel_groups, kept_channels
 from strategies.pruning.distributions import uniform
-from strategies.pruning.filters import Filters
 from strategies.pruning.masks import Masks, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.rounds import zero_pruned_
 from strategies.pruning.schedules import Progressive
-from strategies.pruning.scores import magnitude
+from strategies.pruning.scores.magnitude import magnitude
 from strategies.pruning.slim import export, export_slim, slimmed
-from strategies.pruning.structures import Unstructured
+from strategies.pruning.structures.filters import Filters
+from strategies.pruning.structures.unstructured import Unstructured
 
 MODELS_OF_EVERY_KIND = [
     *("resnet20s", "cnn", "mlp"),

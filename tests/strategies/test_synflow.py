@@ -12,9 +12,10 @@ from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.pruning.masks import EmptyLayerWarning, Masks, keep_largest, prunable_weights
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.rounds import choose
-from strategies.pruning.scores import Scoring, magnitude
-from strategies.pruning.structures import Unstructured
-from strategies.pruning.synflow import ROUNDS, synflow
+from strategies.pruning.scores.magnitude import magnitude
+from strategies.pruning.scores.synflow import ROUNDS, synflow
+from strategies.pruning.structures.unstructured import Unstructured
+from strategies.registry import Scoring
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmark.errors import UsageError
-from benchmark.streams.alma import alma_scenario, split_megabatches
+from benchmark.streams.protocols.alma import alma_scenario, split_megabatches
 
 fractions = st.sampled_from([0.1, 0.2, 1 / 3, 0.5])
 seeds = st.integers(0, 10**6)

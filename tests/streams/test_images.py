@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmark.errors import UsageError
-from benchmark.streams.images import (
+from benchmark.streams.loading.images import (
     ImageDataset,
     Images,
     StreamData,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.streams import storage as storage_module
-from benchmark.streams.alma import alma_scenario
-from benchmark.streams.images import ImageDataset, Images
-from benchmark.streams.loader import ArrayLoader
-from benchmark.streams.storage import AHEAD, Mapped, Resident
-from benchmark.streams.transforms import CropAndFlip, Normalise
+from benchmark.streams.loading import storage as storage_module
+from benchmark.streams.loading.images import ImageDataset, Images
+from benchmark.streams.loading.loader import ArrayLoader
+from benchmark.streams.loading.storage import AHEAD, Mapped, Resident
+from benchmark.streams.loading.transforms import CropAndFlip, Normalise
+from benchmark.streams.protocols.alma import alma_scenario
 from strategies.registry import REPLAYS
 
 NORMALISE = Normalise((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.streams.synthetic import stand_in
+from benchmark.streams.sources.synthetic import stand_in
 
 GOLDEN = "c82150a11601bd01"
 """Fingerprint of a small stand-in of version 1: where this test fails and the change is meant, bump VERSION."""

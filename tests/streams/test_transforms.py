@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from benchmark.streams.images import Images, channel_statistics
-from benchmark.streams.transforms import CropAndFlip, Normalise, TrainTransform
+from benchmark.streams.loading.images import Images, channel_statistics
+from benchmark.streams.loading.transforms import CropAndFlip, Normalise, TrainTransform
 
 resolutions = st.sampled_from([4, 8, 12, 16])
 

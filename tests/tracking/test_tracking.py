@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import SGD
 
 from benchmark.errors import UsageError
-from benchmark.streams.alma import alma_scenario
+from benchmark.streams.protocols.alma import alma_scenario
 from benchmark.tracking import BATCH, Store, legal_name, provenance
 
 

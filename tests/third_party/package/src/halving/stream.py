@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmark.registry import STREAMS
-from benchmark.streams.images import Images, StreamData, StreamRequest, channel_statistics
+from benchmark.streams.loading.images import Images, StreamData, StreamRequest, channel_statistics
 
 
 def draw(per_class: int, resolution: int, seed: int) -> Images:

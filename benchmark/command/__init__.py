@@ -1,0 +1,1 @@
+"""What the command is made of: options, sessions, what is shown in the terminal."""

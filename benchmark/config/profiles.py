@@ -1,0 +1,116 @@
+"""Profiles, and how a configuration is completed: what was given, then profile and stream, then defaults."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.config.density import with_density
+from benchmark.config.run_config import RunConfig
+from benchmark.errors import UsageError
+from benchmark.registry import MODELS, STREAMS
+from strategies.registry import STRATEGIES, Entry, RegistryError, StrategyTraits, UnknownName
+
+UNKNOWN = "unknown"
+"""Number of megabatches that a learner is not told; the stream has its default number of them."""
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "demo": {"model": "resnet20s", "epochs": 8, "batch_size": 32, "lr": 0.03, "shots": 108, "test_shots": 100},
+    "paper": {"model": "resnet50", "epochs": 50},
+}
+"""Named recipes. ``paper`` is that of arXiv 2204.01640. ``demo`` ends within three minutes on two cores: it has a
+fifth of the few-shot images, smaller batches for more steps, and a lower rate, because so few steps at 0.1 leave the
+first megabatches at chance."""
+
+LONG_STREAM = 120
+"""Megabatches of the few-shot streams from which the paper's recipe has batches of 32 instead of 64."""
+
+
+def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
+    """Complete the options that were given with the profile's and the stream's defaults.
+
+    Args:
+        given: option -> value, with or without underscores as in a configuration file; ``tau`` may stand in place of
+            ``density``.
+        profile: name of a profile.
+
+    Raises:
+        UsageError: an unknown key or name, a value out of range, or options that exclude each other.
+    """
+    options = {name.replace("-", "_"): value for name, value in given.items()}
+    if profile not in PROFILES:
+        raise UsageError(f"unknown profile {profile!r}: known are {', '.join(PROFILES)}")
+    if options.get("megabatches") == UNKNOWN:
+        del options["megabatches"]
+        if options.setdefault("known_length", False):
+            raise UsageError("--megabatches unknown and --known-length contradict each other: leave out one of them")
+    try:
+        traits = STREAMS.load(str(options.get("stream"))).traits
+        entry = STRATEGIES.load(str(options.get("strategy")))
+    except RegistryError as error:
+        raise UsageError(str(error)) from error
+    options["settings"] = complete_settings(entry, options.get("settings") or {})
+    options = with_density(options, structured="structure" in entry.traits.options)
+    defaults = {
+        "resolution": traits.resolution,
+        "megabatches": traits.megabatches[0],
+        "shots": traits.shots,
+        "stratified": traits.stratified,
+        **PROFILES[profile],
+        **({"model": traits.model} if traits.model else {}),
+        **(traits.demo if profile == "demo" else traits.paper),
+        **entry.traits.defaults,
+    }
+    completed = {**defaults, **options}
+    try:
+        # A first look, with any batch size, makes the number of megabatches a number.
+        megabatches = RunConfig(**{"batch_size": 64, **completed}).megabatches
+        completed.setdefault("batch_size", 32 if traits.shots is not None and megabatches >= LONG_STREAM else 64)
+        config = RunConfig(**completed)
+        smallest = MODELS.load(config.model).traits.min_resolution
+    except ValidationError as error:
+        raise UsageError(_first_problem(error)) from error
+    except RegistryError as error:
+        raise UsageError(str(error)) from error
+    if config.resolution < smallest:
+        raise UsageError(f"{config.model} needs images of {smallest} px or more: raise --resolution or change --model")
+    return config
+
+
+def complete_settings(strategy: Entry[StrategyTraits], given: Mapping[str, Any]) -> dict[str, Any]:
+    """All hyperparameters of the strategy's own, those that were given in place of its defaults.
+
+    Raises:
+        UsageError: the strategy has none of that name, or the value is of another type or out of range.
+    """
+    settings = dict(strategy.settings)
+    for name, value in given.items():
+        if name not in settings:
+            raise UsageError(f"{strategy.name} has no setting {name!r}: it has {', '.join(settings) or 'none'}")
+        try:
+            settings[name] = TypeAdapter(strategy.setting_types[name]).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"--set {name}={value}: {error.errors()[0]['msg']} ({strategy.name})") from error
+        if settings[name] in (math.inf, -math.inf) or settings[name] != settings[name]:
+            raise UsageError(f"--set {name}={value}: a finite number is needed ({strategy.name})")
+    return settings
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in the words of the command line."""
+    problem = error.errors()[0]
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, RunConfig.model_fields, n=1)
+        return f"unknown option {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if isinstance(problem.get("ctx", {}).get("error"), UnknownName):
+        return message
+    flag = f"--{name.replace('_', '-')}: " if name else ""
+    message += {"megabatches": f" or '{UNKNOWN}'", "shots": " or 'all'", "test_shots": " or 'all'"}.get(name, "")
+    own = problem["type"] == "value_error"
+    return f"{flag}{message}" + (f", not {problem['input']!r}" if name and not own else "")

@@ -1,0 +1,1 @@
+"""How jobs are carried out: one after the other, or several at once."""

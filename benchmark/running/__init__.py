@@ -1,0 +1,1 @@
+"""One run: prepared, built, trained, and its result."""

@@ -1,0 +1,100 @@
+"""Progress of a run: a bar or plain lines, and an estimate of the time after the first timed steps."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from avalanche.benchmarks import CLScenario
+from avalanche.core import SupervisedPlugin
+from avalanche.training.templates import SupervisedTemplate
+from tqdm import tqdm
+
+from benchmark.config import RunConfig
+from benchmark.console import say
+from benchmark.metrics.series import megabatch_of
+from strategies.registry import STRATEGIES
+
+WARM_UP_STEPS = 5
+TIMED_STEPS = 20
+LONG_RUN = 3600
+"""Seconds from which a way to a shorter run is shown."""
+
+EVALUATION_COST = 1 / 3
+"""Of a sample that is only run forward, in training samples."""
+
+
+def planned_samples(scenario: CLScenario, config: RunConfig) -> tuple[float, float]:
+    """Samples that a run trains on, and samples it runs forward for validation, gaps and tests."""
+    replay = STRATEGIES.load(config.strategy).traits.get("replays", config.replay)
+    trained = forward = 0.0
+    earlier = last = validated = last_valid = 0
+    for experience in scenario.train_stream:
+        own, valid = len(experience.dataset), len(experience.valid_dataset)
+        replayed = {"full": earlier, "last": last, "buffer": min(earlier, config.buffer_size)}.get(replay, 0)
+        validation = valid + {"full": validated, "last": last_valid}.get(replay, 0)
+        trained += config.epochs * (own + replayed)
+        forward += config.epochs * validation + own + replayed
+        earlier, last, validated, last_valid = earlier + own, own, validated + valid, valid
+    return trained, forward + config.megabatches * len(scenario.test_stream[0].dataset)
+
+
+class RunProgress(SupervisedPlugin):
+    """Shows how far a run with ``config`` over one of our scenarios is."""
+
+    def __init__(self, config: RunConfig):
+        super().__init__()
+        self.config = config
+        self._steps = 0
+        self._timed = 0
+        self._bar: tqdm | None = None
+
+    def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Open the bar at the first megabatch and note when each began."""
+        self._began = time.monotonic()
+        if self._steps == 0:
+            self.trained, self.forward = planned_samples(strategy.experience.benchmark, self.config)
+            if sys.stderr.isatty():
+                self._bar = tqdm(total=round(self.trained), unit="img", leave=False)
+        if self._bar is not None:
+            self._bar.set_description(f"megabatch {megabatch_of(strategy)} of {self.config.megabatches}")
+
+    def after_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Advance the bar; once enough steps are timed, say how long the run will take."""
+        if self._bar is not None:
+            self._bar.update(len(strategy.mb_y))
+        if self._steps > WARM_UP_STEPS + TIMED_STEPS:
+            return
+        self._steps += 1
+        if self._steps == WARM_UP_STEPS:
+            self._timer = time.monotonic()
+        elif self._steps > WARM_UP_STEPS:
+            self._timed += len(strategy.mb_y)
+        if self._steps == WARM_UP_STEPS + TIMED_STEPS:
+            self._estimate(self._timed / (time.monotonic() - self._timer))
+
+    def after_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """One line a megabatch where there is no bar."""
+        if self._bar is None:
+            seconds = time.monotonic() - self._began
+            say(f"  megabatch {megabatch_of(strategy)} of {self.config.megabatches} trained in {seconds:.0f} s")
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _estimate(self, rate: float) -> None:
+        seconds = (self.trained + EVALUATION_COST * self.forward) / rate
+        say(f"  about {duration(seconds)} for this run ({rate:.0f} images a second)")
+        if seconds > LONG_RUN:
+            say("  for a shorter run: --profile demo, fewer --epochs, a smaller --model, or a machine with a GPU")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words that fit their size."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

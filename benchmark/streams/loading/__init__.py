@@ -1,0 +1,1 @@
+"""Loading: images as arrays, decoded once, and whole batches of them."""

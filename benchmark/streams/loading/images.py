@@ -1,0 +1,291 @@
+"""Images as uint8 arrays: decoded once, in parallel, into a checksummed cache that later runs map into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from benchmark.console import say, track
+from benchmark.errors import UsageError
+
+Array: TypeAlias = "np.ndarray"
+
+DECODING_VERSION = 1
+"""Bumped when the same files give other pixels."""
+
+CHUNK = 4096
+"""Images read at a time where all of them are gone through."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images, in memory or in a mapped file.
+
+    Attributes:
+        pixels: uint8 (m, channels, height, width).
+        targets: class of each of the n images, int64 (n,).
+        rows: which of the m images they are, in order; all of them for None. Choosing images copies none, so that
+            what is chosen from a mapped file stays there.
+    """
+
+    pixels: Array
+    targets: Array
+    rows: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, channels, height, width)."""
+        return (len(self), *self.pixels.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the images in memory."""
+        return int(np.prod(self.shape))
+
+    def take(self, positions: Array) -> Images:
+        """The images at ``positions``."""
+        rows = positions if self.rows is None else self.rows[positions]
+        return Images(self.pixels, self.targets[positions], rows)
+
+    def read(self, positions: Array) -> Array:
+        """Pixels at ``positions``, in that order; a copy in memory."""
+        rows = positions if self.rows is None else self.rows[positions]
+        # Reading a map in ascending order is what a disk likes.
+        order = np.argsort(rows, kind="stable")
+        result = np.empty((len(rows), *self.pixels.shape[1:]), dtype=np.uint8)
+        result[order] = self.pixels[rows[order]]
+        return result
+
+    def chunks(self) -> Iterator[Array]:
+        """The pixels in order, some thousand images at a time."""
+        for start in range(0, len(self), CHUNK):
+            yield self.read(np.arange(start, min(start + CHUNK, len(self))))
+
+
+class ImageDataset(Dataset):
+    """Pairs (uint8 tensor (channels, height, width), class) for Avalanche's per-sample loaders."""
+
+    def __init__(self, images: Images):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.from_numpy(self.images.read(np.array([index]))[0]), int(self.images.targets[index])
+
+
+@dataclass(frozen=True)
+class StreamRequest:
+    """What a stream's source is asked for.
+
+    Attributes:
+        data_root: folder that data are looked for in, and downloaded to.
+        cache: folder of decoded images.
+        resolution: height and width of the images in pixels.
+        skip_corrupt: leave out unreadable files instead of refusing them.
+    """
+
+    data_root: Path
+    cache: Path
+    resolution: int
+    skip_corrupt: bool = False
+
+
+@dataclass(frozen=True)
+class StreamData:
+    """The images of a stream before the protocol shapes them.
+
+    Attributes:
+        label: what the data are called on a leaderboard, such as ``imagefolder (cifar10-jpeg)``.
+        train, test: labelled images of the same classes.
+        classes: name of each class.
+        mean, std: per channel, of pixel values scaled to [0, 1].
+        source: ``real`` or ``synthetic``.
+        version: of the source's meaning.
+        skipped: files that were left out.
+        flip: whether a mirrored image keeps its meaning (not so for digits).
+    """
+
+    label: str
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str = "real"
+    version: int = 1
+    skipped: tuple[str, ...] = ()
+    flip: bool = True
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over all pixels, targets and class names: equal only for equal data."""
+        digest = hashlib.sha256(json.dumps([self.classes, self.train.shape, self.test.shape]).encode())
+        for part in (self.train, self.test):
+            for chunk in part.chunks():
+                digest.update(chunk.data)
+            digest.update(np.ascontiguousarray(part.targets, dtype="<i8").data)
+        return digest.hexdigest()[:16]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files directly in ``folder``, sorted by name; files of other kinds are ignored."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest) -> tuple[Images, tuple[str, ...]]:
+    """Decode image files, or map what an earlier run decoded.
+
+    An image is scaled so that its shorter side is ``resolution`` and cut to a centred square. Greyscale files
+    are read as RGB with three equal channels.
+
+    Args:
+        name: of the stream and part, used in file names and messages.
+        files: pairs (path, class).
+        request: resolution, cache folder and what to do about unreadable files.
+
+    Returns:
+        The images and the files that were left out.
+
+    Raises:
+        UsageError: unreadable files without ``skip_corrupt``, no file left, or an unwritable cache.
+    """
+    listing = [[str(path), path.stat().st_size, path.stat().st_mtime_ns, target] for path, target in files]
+    asked = [DECODING_VERSION, request.resolution, request.skip_corrupt, listing]
+    key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+    def build(pixels: Array) -> tuple[list[int], list[str]]:
+        kept: list[int] = []
+        skipped: list[str] = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = pool.map(lambda file: _decode(file[0], request.resolution), files)
+            for position, result in enumerate(track(results, len(files), f"decoding {name}", "img")):
+                if isinstance(result, str):
+                    skipped.append(f"{files[position][0]}: {result}")
+                else:
+                    pixels[len(kept)] = result
+                    kept.append(files[position][1])
+        return kept, skipped
+
+    shape = (len(files), 3, request.resolution, request.resolution)
+    images, skipped = cached(f"{name}-{request.resolution}px-{key}", shape, request.cache, build, request.skip_corrupt)
+    if skipped:
+        say(f"{name}: {len(skipped)} unreadable images left out:")
+        for problem in skipped:
+            say(f"  {problem}")
+    return images, skipped
+
+
+def cached(
+    name: str,
+    shape: tuple[int, ...],
+    folder: Path,
+    build: Callable[[Array], tuple[list[int], list[str]]],
+    skip_corrupt: bool = False,
+) -> tuple[Images, tuple[str, ...]]:
+    """Images from the cache file ``name``, which ``build`` fills if it is missing or damaged.
+
+    ``build`` writes images of ``shape`` and returns their targets and the problems it met; it may leave rows at
+    the end unused. The cache appears under its name only when complete, so that an interruption leaves nothing
+    half-written, and is checked against its checksum whenever it is read.
+
+    Raises:
+        UsageError: problems without ``skip_corrupt``, nothing left, or an unwritable folder.
+    """
+    described = folder / f"{name}.json"
+    stored = folder / f"{name}.npy"
+    if described.exists() and stored.exists():
+        try:
+            about = json.loads(described.read_text(encoding="utf-8"))
+            pixels = np.load(stored, mmap_mode="r")
+            if _checksum(pixels, about["targets"], about["skipped"]) == about["sha256"]:
+                return Images(pixels, np.array(about["targets"], dtype=np.int64)), tuple(about["skipped"])
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            pass  # Whatever an interrupted disk left there, the remedy is the same.
+        say(f"the cache file {stored} is damaged and is made anew")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            draft = Path(scratch) / "pixels.npy"
+            pixels = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
+            targets, skipped = build(pixels)
+            if skipped and not skip_corrupt:
+                raise UsageError(
+                    f"{len(skipped)} unusable images, the first is {skipped[0]}; "
+                    "mend or remove them, or leave them out with --skip-corrupt"
+                )
+            if not targets:
+                raise UsageError(f"{name}: none of the {shape[0]} images can be read")
+            pixels.flush()
+            if len(targets) < shape[0]:
+                complete, draft = pixels[: len(targets)], Path(scratch) / "shortened.npy"
+                np.save(draft, complete)
+            pixels = np.load(draft, mmap_mode="r")
+            about = {"sha256": _checksum(pixels, targets, skipped), "targets": targets, "skipped": skipped}
+            (Path(scratch) / "about.json").write_text(json.dumps(about), encoding="utf-8")
+            draft.replace(stored)
+            (Path(scratch) / "about.json").replace(described)
+    except OSError as error:
+        raise UsageError(f"cannot write the image cache {folder}: {error.strerror}; choose one with --cache") from error
+    return Images(np.load(stored, mmap_mode="r"), np.array(targets, dtype=np.int64)), tuple(skipped)
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, of values scaled to [0, 1]."""
+    total = np.zeros(images.pixels.shape[1])
+    squares = np.zeros(images.pixels.shape[1])
+    count = 0
+    for chunk in images.chunks():
+        part = chunk.astype(np.float64) / 255
+        total += part.sum(axis=(0, 2, 3))
+        squares += (part**2).sum(axis=(0, 2, 3))
+        count += part.size // part.shape[1]
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-4) for s in std)
+
+
+def _decode(path: Path, resolution: int) -> Array | str:
+    """Pixels (3, resolution, resolution), or what is wrong with the file."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("RGB", "L"):
+                return f"its mode is {image.mode}, not RGB"
+            image.draft("RGB", (resolution, resolution))
+            rgb = image.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return f"cannot be decoded ({type(error).__name__})"
+    if rgb.size != (resolution, resolution):
+        scale = resolution / min(rgb.size)
+        width, height = (max(resolution, round(side * scale)) for side in rgb.size)
+        left, top = (width - resolution) // 2, (height - resolution) // 2
+        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
+        rgb = rgb.crop((left, top, left + resolution, top + resolution))
+    return np.asarray(rgb).transpose(2, 0, 1)
+
+
+def _checksum(pixels: Array, targets: Sequence[int], skipped: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps([pixels.shape, list(targets), list(skipped)]).encode())
+    for start in range(0, len(pixels), CHUNK):
+        digest.update(np.ascontiguousarray(pixels[start : start + CHUNK]).data)
+    return digest.hexdigest()

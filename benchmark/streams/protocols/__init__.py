@@ -1,0 +1,1 @@
+"""Protocols: how labelled images become a stream of experiences, one file each."""

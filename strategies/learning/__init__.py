@@ -1,0 +1,1 @@
+"""What learning parts strategies share: replay, selection, optimisation, evaluation, averaging."""

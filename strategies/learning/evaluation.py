@@ -1,0 +1,58 @@
+"""Predictions of a strategy's model on a data set, outside Avalanche's evaluation loop.
+
+Model selection and gap metrics need accuracies in the middle of training; ``strategy.eval`` there would run
+every plugin's and metric's evaluation hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.models.utils import avalanche_forward
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from strategies.learning.execution import execution_of
+
+
+def eval_batches(strategy: SupervisedTemplate, dataset: AvalancheDataset, batch_size: int) -> Iterable[list[Tensor]]:
+    """Batches [x, y, task] of ``dataset`` as it is: in order, through the strategy's own loader if it has one."""
+    own = getattr(strategy, "loader", None)
+    if own is not None:
+        return own.eval_batches(dataset, batch_size)
+    # A loader without a generator of its own draws from the global one, and would change what comes after.
+    options: dict[str, Any] = {"batch_size": batch_size, "generator": torch.Generator()}
+    if getattr(dataset, "collate_fn", None) is not None:
+        options["collate_fn"] = dataset.collate_fn
+    return DataLoader(dataset, **options)
+
+
+def count_correct(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> int:
+    """How many samples of ``dataset``, in eval transforms and eval mode, the strategy's model gets right.
+
+    The model's train/eval modes are put back; batch norm is not updated.
+    """
+    return correct_and_loss(strategy, dataset)[0]
+
+
+@torch.inference_mode()
+def correct_and_loss(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> tuple[int, float]:
+    """Right predictions on ``dataset``, as :func:`count_correct` has them, and the sum of the cross-entropies."""
+    modes = {module: module.training for module in strategy.model.modules()}
+    strategy.model.eval()
+    correct = torch.zeros((), dtype=torch.long, device=strategy.device)
+    loss = torch.zeros((), dtype=torch.float64, device=strategy.device)
+    with execution_of(strategy).autocast(strategy.device):
+        for x, y, *task in eval_batches(strategy, dataset.eval(), max(strategy.eval_mb_size, 1)):
+            x, y = x.to(strategy.device), y.to(strategy.device)
+            output = avalanche_forward(strategy.model, x, task[0]) if task else strategy.model(x)
+            correct += (output.argmax(1) == y).sum()
+            loss += F.cross_entropy(output.float(), y, reduction="none").sum(dtype=torch.float64)
+    for module, training in modes.items():
+        module.training = training
+    return int(correct), float(loss)
