@@ -53,10 +53,10 @@ def page(registry: Registry, entry: Entry, flag: str) -> str:
     facts = [f"- {registry.kind}, version {entry.version}: `{flag} {entry.name}`"]
     if entry.reference:
         facts.append(f"- source: {entry.reference}")
-    if entry.traits.get("options"):
-        facts.append("- reads " + ", ".join(f"`--{name.replace('_', '-')}`" for name in entry.traits["options"]))
-    if entry.traits.get("defaults"):
-        own = (f"`--{name.replace('_', '-')} {value}`" for name, value in entry.traits["defaults"].items())
+    if getattr(entry.traits, "options", ()):
+        facts.append("- reads " + ", ".join(f"`--{name.replace('_', '-')}`" for name in entry.traits.options))
+    if getattr(entry.traits, "defaults", {}):
+        own = (f"`--{name.replace('_', '-')} {value}`" for name, value in entry.traits.defaults.items())
         facts.append(f"- its own defaults: {', '.join(own)}")
     facts += [f"- setting `--set {name}={value}` (the default)" for name, value in entry.settings.items()]
     doc = inspect.cleandoc(entry.target.__doc__ or "")

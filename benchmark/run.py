@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchmark.command.options import GroupedCommand, HeadedOption, config_options, given
+from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
 from benchmark.errors import UsageError
 
 EXAMPLES = """\b
@@ -111,7 +111,7 @@ def main(
         from benchmark.command.session import Session
 
         session = Session(data_root, cache, output, tracking_uri, experiment)
-        runs = session.plan(given(options), config_file, profile, slim=slim)
+        runs = session.plan(collect_given(options), config_file, profile, slim=slim)
         if dry_run:
             click.echo(session.describe(runs))
             return

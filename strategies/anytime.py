@@ -13,24 +13,15 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from strategies.learning.execution import Executed, Execution
-from strategies.learning.optimisation import (
-    LearningRateSchedule,
-    MegabatchOptimisation,
-    Optimiser,
-    ScheduleFactory,
-    schedule_factory,
-)
+from strategies.learning.optimisation import MegabatchOptimisation, ScheduleFactory, schedule_factory
+from strategies.learning.recipe import LearningRateSchedule, Optimiser, Ties
 from strategies.learning.replay import Memory, ReplayMegabatches
-from strategies.learning.selection import BestValidation, Ties
+from strategies.learning.selection import BestValidation
 from strategies.pruning.distributions import Distribution
 from strategies.pruning.parts import PruningParts
-from strategies.pruning.schedules import STEP
+from strategies.pruning.schedules import FINAL_DENSITY
 from strategies.pruning.structures import structure_named
 from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES
-
-FINAL_DENSITY = STEP**4.5
-"""What pruners end at unless told otherwise: APP's tau of 4.5, "about a third of the size" (arXiv 2204.01640)."""
-
 
 OptimizerFactory = Callable[[nn.Module], Optimizer]
 """Model -> an optimiser over its parameters."""

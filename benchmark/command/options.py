@@ -11,7 +11,8 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from benchmark.config import SINGLE, options_by_group
+from benchmark.config.fields import by_group, single_fields
+from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from strategies.registry import n_and_m
 
@@ -51,17 +52,18 @@ class HeadedOption(click.Option):
 
 def config_options(command: F) -> F:
     """Decorator that adds an option for every field of RunConfig; those not given are None or empty."""
-    for heading, fields in reversed(options_by_group().items()):
+    for heading, fields in reversed(by_group(RunConfig).items()):
         for name, field in reversed(fields.items()):
             command = _option(heading, name, field)(command)
-            if name == "tau":
+            if name == "density":
                 command = click.option(
-                    "--density",
+                    "--tau",
                     cls=HeadedOption,
                     heading=heading,
                     type=float,
                     multiple=True,
-                    help="final density itself, the kept fraction, in (0, 1]; in place of --tau",
+                    metavar="X",
+                    help="final density as 0.8 ** tau, as the APP paper writes it; in place of --density",
                 )(command)
     return command
 
@@ -69,7 +71,9 @@ def config_options(command: F) -> F:
 FLAGS = {"settings": "--set"}
 """Options that are not called what their field is called."""
 
-AS_TEXT = frozenset({"megabatches"})
+SINGLE = single_fields(RunConfig)
+
+AS_TEXT = frozenset({"megabatches", "shots", "test_shots"})
 """Numbers that may also be a word."""
 
 
@@ -110,7 +114,7 @@ def _default(field: FieldInfo) -> str:
     return "" if value is None or value == {} else f"  [default: {value}]"
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
+def collect_given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given on the command line; single values instead of tuples of one.
 
     Raises:
@@ -127,7 +131,7 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return values | pairs
 
 
-def merged(document: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+def merge(document: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     """Options of a configuration file with those of the command line, which win.
 
     A flag also takes away what the file says about the same thing in other words, such as ``tau`` where ``density`` is

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from benchmark.command.options import merged
-from benchmark.command.summary import summary
-from benchmark.config import PRUNING, RunConfig, load_file
-from benchmark.config.grid import expanded
+from benchmark.command.options import merge
+from benchmark.command.summary import summarise
+from benchmark.config.files import load_file
+from benchmark.config.grid import Planned, expand
+from benchmark.config.run_config import RunConfig
+from benchmark.config.source import source_of
 from benchmark.console import say
+from benchmark.engines.in_turn import in_turn
+from benchmark.engines.job import Failure, Job, Place
+from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
-from benchmark.experiment import Prepared, RunResult, prepare
-from benchmark.jobs import Failure, Job, Place, at_once, in_turn
-from benchmark.recording.slim import PROGRAM, can_be_slimmed, check_slim
-from benchmark.recording.trace import TRACE
-from benchmark.streams.build import source_of
+from benchmark.recording.slim import can_be_slimmed, check_slim
+from benchmark.recording.store import Store
+from benchmark.running.prepare import Prepared, prepare
 from benchmark.streams.loading.images import StreamData
-from benchmark.tracking import Store
 from leaderboards.boards import write_boards
 from leaderboards.errors import BoardError
-from strategies.registry import STRATEGIES
-
-Planned = tuple[str, RunConfig]
+from strategies.registry import PRUNING, STRATEGIES
 
 
 class Session:
@@ -50,7 +50,7 @@ class Session:
             UsageError: an option is missing, unknown or out of range.
         """
         runs: dict[str, Planned] = {}
-        documents = [merged(document, dict(given)) for document in (load_file(config_file) if config_file else [{}])]
+        documents = [merge(document, dict(given)) for document in (load_file(config_file) if config_file else [{}])]
         asked = [document.get("strategy", []) for document in documents]
         strategies = [str(name) for names in asked for name in (names if isinstance(names, list) else [names])]
         for options in documents:
@@ -58,23 +58,22 @@ class Session:
             for needed in ("stream", "strategy"):
                 if needed not in options:
                     raise UsageError(f"--{needed} is missing: --list shows what there is")
-            for name, config in expanded(
-                options, profile=profile or own_profile, data_root=self.data_root, beside=strategies
-            ):
-                runs.setdefault(name + config.model_dump_json(), (name, config))
-        self.notes = unused_options({config.strategy: config for _, config in runs.values()}.values(), given)
+            for planned in expand(options, profile=profile or own_profile, data_root=self.data_root, beside=strategies):
+                runs.setdefault(planned.config.identity().key, planned)
+        self.notes = unused_options({run.config.strategy: run.config for run in runs.values()}.values(), given)
         if slim:
-            self.notes += check_slim([config for _, config in runs.values()])
+            self.notes += check_slim([run.config for run in runs.values()])
         return list(runs.values())
 
     def describe(self, runs: Sequence[Planned]) -> str:
         """What would run, as a configuration file that ``--config`` takes."""
         parts = [f"# {note}" for note in self.notes]
-        for number, (profile, config) in enumerate(runs, start=1):
+        for number, run in enumerate(runs, start=1):
+            config = run.config
             source = source_of(config.stream, config.data, self.data_root)
-            density = f", density {config.density:.4f}" if "tau" in config.options() else ""
+            density = f", density {config.density:.4f}" if "density" in config.options() else ""
             parts.append(f"# run {number} of {len(runs)}: {source} images{density}")
-            fields = {"profile": profile, **config.model_dump(mode="json")}
+            fields = {"profile": run.profile, **config.model_dump(mode="json")}
             parts.append(yaml.safe_dump(fields, sort_keys=False).rstrip())
             parts.append("---")
         return "\n".join(parts[:-1])
@@ -90,37 +89,45 @@ class Session:
         Raises:
             UsageError: a run cannot start; none has been started then.
         """
-        prepared = self._prepare(runs)
+        loaded: dict[Any, StreamData] = {}
+        prepared = self._prepare(runs, loaded)
         store = Store(self.tracking_uri, self.output, self.experiment)
-        planned = [
-            Job(number, one.config, profile, slim and can_be_slimmed(one.config), profile_trace)
-            for number, (one, (profile, _)) in enumerate(zip(prepared, runs, strict=True), start=1)
+        asked = (*(["slim"] if slim else ()), *(["trace"] if profile_trace else ()))
+        jobs_to_do = [
+            Job(number, one.config, run.profile, tuple(a for a in asked if a != "slim" or can_be_slimmed(one.config)))
+            for number, (one, run) in enumerate(zip(prepared, runs, strict=True), start=1)
         ]
-        place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment)
-        processes = min(jobs, len(planned))
-        work = in_turn(planned, prepared, store) if processes == 1 else at_once(planned, processes, place, store)
+        processes = min(jobs, len(jobs_to_do))
         failed = 0
-        with closing(work) as outcomes:
+        with ExitStack() as stack:
+            parent = stack.enter_context(store.group(f"{len(runs)} runs")) if len(runs) > 1 else None
+            place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, parent)
+            work = (
+                in_turn(jobs_to_do, place, loaded) if processes == 1 else at_once(jobs_to_do, processes, place, store)
+            )
+            outcomes = stack.enter_context(closing(work))
             for ended, (job, outcome) in enumerate(outcomes, start=1):
                 if isinstance(outcome, Failure):
                     failed += 1
-                    rest = ", the others go on" if ended < len(planned) else ""
+                    rest = ", the others go on" if ended < len(jobs_to_do) else ""
                     say(f"Run {job.number} failed{rest}: {outcome.reason}")
                     continue
-                for part in (f"\n{job.title}\n\n{summary(outcome)}", *_files(outcome)):
+                for part in (f"\n{job.title}\n\n{summarise(outcome)}", *outcome.files):
                     click.echo(f"{part}\n")
         self._report(store, len(runs) - failed)
         return failed
 
-    def _prepare(self, runs: Sequence[Planned]) -> list[Prepared]:
-        for config in {(config.stream, config.data): config for _, config in runs}.values():
+    def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:
+        for config in {(run.config.stream, run.config.data): run.config for run in runs}.values():
             if source_of(config.stream, config.data, self.data_root) == "synthetic":
                 why = "" if config.data == "synthetic" or config.stream == "synthetic" else self._why(config.stream)
                 say(f"STAND-IN IMAGES: {config.stream} runs on procedurally made images, not on real ones{why}.")
         for note in self.notes:
             say(note)
-        loaded: dict[Any, StreamData] = {}
-        return [prepare(config, data_root=self.data_root, cache=self.cache, loaded=loaded) for _, config in runs]
+        return [
+            prepare(run.config, data_root=self.data_root, cache=self.cache, loaded=loaded, given=run.given)
+            for run in runs
+        ]
 
     def _why(self, stream: str) -> str:
         return f" (no images of it in {self.data_root}/, and no public download; --data real explains)"
@@ -143,21 +150,11 @@ def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> li
     """A line for each option that was given and that a strategy does not read: it would change nothing there."""
     notes = []
     for config in configs:
-        used = {*config.options(), *({"density"} if "tau" in config.options() else ())}
-        if STRATEGIES.load(config.strategy).traits.get("memory") != "own":
+        used = {*config.options(), *({"tau"} if "density" in config.options() else ())}
+        if STRATEGIES.load(config.strategy).traits.memory != "own":
             used |= {"replay", *({"buffer_size"} if config.replay == "buffer" else ())}
-        optional = (*PRUNING, "density", "replay", "buffer_size")
+        optional = (*PRUNING, "tau", "replay", "buffer_size")
         unused = [f"--{name.replace('_', '-')}" for name in optional if name in given and name not in used]
         if unused:
             notes.append(f"Note: {config.strategy} does not use {', '.join(unused)}.")
     return notes
-
-
-def _files(result: RunResult) -> Iterator[str]:
-    """A line for each file that was asked for beside the usual ones."""
-    if result.slim is not None:
-        sizes = f"{result.slim.bytes:,} bytes, {result.slim.whole_bytes:,} with the removed channels"
-        yield f"Slim network:  {result.artifacts}/{PROGRAM} ({sizes})"
-    if result.traced_steps:
-        steps = f"{result.traced_steps} training steps; ui.perfetto.dev and chrome://tracing open it"
-        yield f"Trace:         {result.artifacts}/{TRACE} ({steps})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
-from benchmark.experiment import RunResult
+from benchmark.running.result import RunResult
 
 COLUMNS = {
     "density": ("size/density", "{:.4f}"),
@@ -42,7 +42,7 @@ TOTALS = {
 }
 
 
-def summary(result: RunResult) -> str:
+def summarise(result: RunResult) -> str:
     """One row a megabatch, then the totals; an empty cell where a megabatch has no value."""
     rows = []
     for megabatch in range(1, result.config.megabatches + 1):

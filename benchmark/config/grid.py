@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.config.fields import single_fields
 from benchmark.config.profiles import PROFILES, resolve
 from benchmark.config.run_config import RunConfig
 from benchmark.config.source import source_of
 from benchmark.errors import UsageError
 from benchmark.registry import STREAMS
 from strategies.registry import STRATEGIES
-
-SINGLE = frozenset({"data", "milestones", "device", "layer_density"})
-"""Options that have one value for all runs of a grid; ``milestones`` and ``layer_density`` are themselves several."""
 
 SETTING = "settings"
 """First part of the key under which a strategy's hyperparameter is one dimension of a grid."""
@@ -58,8 +56,9 @@ def expand(
     """
     if profile is not None and (not isinstance(profile, str) or profile not in PROFILES):
         raise UsageError(f"unknown profile {profile!r}: known are {', '.join(PROFILES)}")
+    single = single_fields(RunConfig)
     several: dict[Any, Any] = {
-        name: value if isinstance(value, list | tuple) and name not in SINGLE else [value]
+        name: value if isinstance(value, list | tuple) and name not in single else [value]
         for name, value in given.items()
         if name != "settings"
     }

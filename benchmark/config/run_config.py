@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from benchmark.config.fields import option, with_role
 from benchmark.config.identity import Identity
 from benchmark.registry import MODELS, STREAMS
-from strategies.anytime import FINAL_DENSITY
-from strategies.learning.optimisation import LearningRateSchedule, Optimiser
-from strategies.learning.selection import Ties
+from strategies.learning.recipe import LearningRateSchedule, Optimiser, Ties
+from strategies.pruning.schedules import FINAL_DENSITY
 from strategies.registry import (
     DISTRIBUTIONS,
     OPTIONS,
@@ -61,6 +60,7 @@ class RunConfig(BaseModel):
         "Stream",
         "real images, procedural stand-ins, or stand-ins only where images have no public download",
         "auto",
+        single=True,
     )
     resolution: int = option("protocol", "Stream", "height and width of the images in pixels", ge=4, le=1024)
     megabatches: int = option(
@@ -103,7 +103,11 @@ class RunConfig(BaseModel):
     )
     scope: str = option("variant", "Strategy", "where weights compete: global, local, erk or custom", "global")
     layer_density: dict[str, float] = option(
-        "variant", "Strategy", "relative density of a layer (a pattern), for the scope custom; repeatable", {}
+        "variant",
+        "Strategy",
+        "relative density of a layer (a pattern), for the scope custom; repeatable",
+        {},
+        single=True,
     )
     structure: str = option(
         "variant", "Strategy", "what is pruned together: unstructured, N:M (as 2:4) or filters", "unstructured"
@@ -132,7 +136,7 @@ class RunConfig(BaseModel):
         earlier="multistep",
     )
     milestones: tuple[float, ...] = option(
-        "protocol", "Training", "parts of a megabatch's epochs after which the rate decays", (0.4, 0.8)
+        "protocol", "Training", "parts of a megabatch's epochs after which the rate decays", (0.4, 0.8), single=True
     )
     lr_decay: float = option("protocol", "Training", "factor of each decay of the rate", 0.1, gt=0, le=1)
     carry_momentum: bool = option(
@@ -149,7 +153,7 @@ class RunConfig(BaseModel):
         "execution", "Training", "compile training batches of fixed shape; not part of the protocol", False
     )
     seed: int = option("seed", "Training", "of split, initialisation, batches and scoring", 0, ge=0, lt=2**32)
-    device: str = option("execution", "Training", "auto, cpu or cuda; not part of the protocol", "auto")
+    device: str = option("execution", "Training", "auto, cpu or cuda; not part of the protocol", "auto", single=True)
 
     @field_validator(*NAMED)
     @classmethod

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from avalanche.training.templates import SupervisedTemplate
 
-from benchmark.config import RunConfig
+from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.streams.loading.images import StreamData
-from strategies.pruning.plugin import PruningPlugin
+from benchmark.recording.writer import ArtifactWriter, Finished
 from strategies.pruning.slim import export, export_slim
 
 PROGRAM = "slim.pt2"
 
 STRUCTURE = "filters"
-
-
-@dataclass(frozen=True)
-class SlimFile:
-    """Sizes in bytes of the slim network's file and of the same file made of the network before it was slimmed."""
-
-    bytes: int
-    whole_bytes: int
 
 
 def can_be_slimmed(config: RunConfig) -> bool:
@@ -48,30 +37,37 @@ def check_slim(configs: Sequence[RunConfig]) -> list[str]:
     return [f"Note: {name} prunes no whole channels: no slim network is written." for name in others]
 
 
-def write_slim(strategy: SupervisedTemplate, data: StreamData, resolution: int, folder: Path) -> SlimFile:
-    """Write ``slim.pt2`` and, beside it, what its inputs and outputs mean, ``slim.json``.
+class SlimNetwork(ArtifactWriter):
+    """``slim.pt2`` and, beside it, what its inputs and outputs mean, ``slim.json``.
 
     ``torch.export.load("slim.pt2").module()`` maps normalised images (batch, channels, height, width), float32, to
     logits (batch, classes).
-
-    Raises:
-        ValueError: the network has no removed channel.
     """
-    masks = next((p.masks for p in strategy.plugins if isinstance(p, PruningPlugin)), None)
-    if masks is None:
-        raise ValueError("nothing was pruned")
-    channels = data.train.pixels.shape[1]
-    example = torch.zeros(1, channels, resolution, resolution)
-    export_slim(strategy.model, masks, example, folder / PROGRAM)
-    export(strategy.model, example, whole := folder / "whole.pt2")
-    sizes = SlimFile((folder / PROGRAM).stat().st_size, whole.stat().st_size)
-    whole.unlink()
-    about = {
-        "input": ["batch", channels, resolution, resolution],
-        "pixels": "from 0 to 1, then (x - mean) / std",
-        "mean": list(map(float, data.mean)),
-        "std": list(map(float, data.std)),
-        "classes": list(data.classes),
-    }
-    (folder / "slim.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    return sizes
+
+    def write(self, run: Finished, folder: Path) -> str:
+        """Write both.
+
+        Raises:
+            ValueError: the network has no removed channel.
+        """
+        if run.masks is None:
+            raise ValueError("no slim network was written: nothing was pruned")
+        channels, resolution = run.data.train.pixels.shape[1], run.config.resolution
+        example = torch.zeros(1, channels, resolution, resolution)
+        try:
+            export_slim(run.strategy.model, run.masks, example, folder / PROGRAM)
+        except ValueError as error:
+            raise ValueError(f"no slim network was written: {error}") from error
+        # The same file of the network before it was slimmed, for comparison.
+        export(run.strategy.model, example, whole := folder / "whole.pt2")
+        sizes = (folder / PROGRAM).stat().st_size, whole.stat().st_size
+        whole.unlink()
+        about = {
+            "input": ["batch", channels, resolution, resolution],
+            "pixels": "from 0 to 1, then (x - mean) / std",
+            "mean": list(map(float, run.data.mean)),
+            "std": list(map(float, run.data.std)),
+            "classes": list(run.data.classes),
+        }
+        (folder / "slim.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        return f"Slim network:  {{place}}/{PROGRAM} ({sizes[0]:,} bytes, {sizes[1]:,} with the removed channels)"

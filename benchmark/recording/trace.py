@@ -12,6 +12,8 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
+from benchmark.recording.writer import ArtifactWriter, Finished
+
 TRACE = "trace.json.gz"
 
 WARM_UP_STEPS = 5
@@ -57,7 +59,7 @@ class _Phases(SupervisedPlugin):
             setattr(self, hook, partial(begin, phase))
 
 
-class StepTrace(SupervisedPlugin):
+class StepRecorder(SupervisedPlugin):
     """Profiles the first training steps of a strategy, and whatever lies between them, with its phases by name.
 
     Recording begins after some steps of warm-up, at most half of the first megabatch's, and ends after
@@ -115,15 +117,15 @@ class StepTrace(SupervisedPlugin):
             self._running = False
             self._profile.stop()
 
-    def write(self, folder: Path) -> None:
-        """Write ``trace.json.gz``: gzipped JSON of the Trace Event Format.
+    def export(self, path: Path) -> None:
+        """Write gzipped JSON of the Trace Event Format.
 
         Raises:
             ValueError: no training step was recorded.
         """
         if self._profile is None or not self.steps:
-            raise ValueError("the run trained no step")
-        self._profile.export_chrome_trace(str(folder / TRACE))
+            raise ValueError("no trace was written: the run trained no step")
+        self._profile.export_chrome_trace(str(path))
 
     def _end_phase(self) -> None:
         if self._phase is not None:
@@ -131,15 +133,28 @@ class StepTrace(SupervisedPlugin):
             self._phase = None
 
 
-@contextmanager
-def traced(strategy: SupervisedTemplate, device: str) -> Iterator[StepTrace]:
-    """Trace what ``strategy`` trains in this context, which also ends the recording, whatever happens."""
-    trace = StepTrace(device)
-    # What the other plugins do at a hook lies between the first of our plugins and the last. The clock stays last of
-    # all, as Avalanche wants it.
-    strategy.plugins[:0] = [trace, _Phases(BEFORE_PLUGINS, trace.begin)]
-    strategy.plugins.insert(-1, _Phases(AFTER_PLUGINS, trace.begin))
-    try:
-        yield trace
-    finally:
-        trace.stop()
+class StepTrace(ArtifactWriter):
+    """``trace.json.gz``: some training steps, for a browser's trace viewer."""
+
+    @contextmanager
+    def watching(self, strategy: SupervisedTemplate, device: str) -> Iterator[StepRecorder]:
+        """Record what ``strategy`` trains in this context, which also ends the recording, whatever happens."""
+        self._recorder = recorder = StepRecorder(device)
+        # What the other plugins do at a hook lies between the first of our plugins and the last. The clock stays last
+        # of all, as Avalanche wants it.
+        strategy.plugins[:0] = [recorder, _Phases(BEFORE_PLUGINS, recorder.begin)]
+        strategy.plugins.insert(-1, _Phases(AFTER_PLUGINS, recorder.begin))
+        try:
+            yield recorder
+        finally:
+            recorder.stop()
+
+    def write(self, run: Finished, folder: Path) -> str:
+        """Write it.
+
+        Raises:
+            ValueError: no training step was recorded.
+        """
+        self._recorder.export(folder / TRACE)
+        opened = "ui.perfetto.dev and chrome://tracing open it"
+        return f"Trace:         {{place}}/{TRACE} ({self._recorder.steps} training steps; {opened})"

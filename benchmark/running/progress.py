@@ -10,7 +10,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from tqdm import tqdm
 
-from benchmark.config import RunConfig
+from benchmark.config.run_config import RunConfig
 from benchmark.console import say
 from benchmark.metrics.series import megabatch_of
 from strategies.registry import STRATEGIES
@@ -26,7 +26,7 @@ EVALUATION_COST = 1 / 3
 
 def planned_samples(scenario: CLScenario, config: RunConfig) -> tuple[float, float]:
     """Samples that a run trains on, and samples it runs forward for validation, gaps and tests."""
-    replay = STRATEGIES.load(config.strategy).traits.get("replays", config.replay)
+    replay = STRATEGIES.load(config.strategy).traits.replays or config.replay
     trained = forward = 0.0
     earlier = last = validated = last_valid = 0
     for experience in scenario.train_stream:

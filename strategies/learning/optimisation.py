@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
-Optimiser = Literal["sgd", "adamw"]
-"""SGD with momentum, or AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
-
-LearningRateSchedule = Literal["multistep", "cosine", "constant"]
-"""How the rate falls within a megabatch: by a factor at milestones, along a cosine to zero, or not at all."""
+from strategies.learning.recipe import LearningRateSchedule
 
 ScheduleFactory = Callable[[Optimizer, int], LRScheduler | None]
 """(optimiser, epochs of a megabatch) -> a schedule that is stepped once an epoch; None for a constant rate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
@@ -11,11 +11,9 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from strategies.learning.evaluation import correct_and_loss
+from strategies.learning.recipe import Ties
 from strategies.learning.replay import Memory
 from strategies.learning.roles import PartOfPredictor, Readiness
-
-Ties = Literal["first", "last", "loss"]
-"""Which of equally good epochs is handed over: the first, the last, or the one with the lowest validation loss."""
 
 
 class BestValidation(SupervisedPlugin):

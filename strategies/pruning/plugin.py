@@ -75,7 +75,7 @@ class PruningPlugin(SupervisedPlugin):
         self._upheld = False
 
     def snapshot(self) -> Masks | None:
-        """The masks that belong to the weights as they are now; see :class:`strategies.learning.selection.BestValidation`."""
+        """The masks that belong to the weights as they are; see :class:`strategies.learning.roles.PartOfPredictor`."""
         return self.masks
 
     def restore(self, masks: Masks | None) -> None:

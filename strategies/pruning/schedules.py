@@ -18,6 +18,9 @@ from strategies.registry import SCHEDULES
 STEP = 0.8
 """Kept fraction of one pruning step; APP's densities are powers of it (arXiv 2204.01640, section 3)."""
 
+FINAL_DENSITY = STEP**4.5
+"""What pruners end at unless told otherwise: APP's tau of 4.5, "about a third of the size" (arXiv 2204.01640)."""
+
 HALFWAY = 2
 """Megabatch (from 0) at which a schedule of unknown length is half way to its final density."""
 

@@ -103,12 +103,14 @@ class StreamRequest:
         cache: folder of decoded images.
         resolution: height and width of the images in pixels.
         skip_corrupt: leave out unreadable files instead of refusing them.
+        download: missing images may be fetched from their public place.
     """
 
     data_root: Path
     cache: Path
     resolution: int
     skip_corrupt: bool = False
+    download: bool = True
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def tiny_restricted_imagenet_fewshot(request: StreamRequest) -> StreamData:
 
 
 def _from_tree(label: str, request: StreamRequest) -> StreamData:
-    tree = _tree(request.data_root) or _downloaded(request.data_root)
+    tree = _tree(request.data_root) or _downloaded(request)
     train = files_by_wnid(GROUPS, lambda wnid: tree / "train" / wnid / "images")
     # Tiny ImageNet's own test images have no labels: its validation images are the test set.
     validation: dict[str, list[Path]] = {}
@@ -70,13 +70,16 @@ def _tree(root: Path) -> Path | None:
     return first_tree((root, root / FOLDER))
 
 
-def _downloaded(root: Path) -> Path:
+def _downloaded(request: StreamRequest) -> Path:
     """Let Avalanche fetch the archive.
 
     Its data-set class insists on all 200 classes when it reads a tree, so it only downloads here.
     """
     from avalanche.benchmarks.datasets import TinyImagenet
 
+    root = request.data_root
+    if not request.download:
+        raise DataNotFound(f"no Tiny ImageNet tree in {root}: a run would download it (237 MB)")
     is_new = not root.exists()
     say(f"no Tiny ImageNet tree in {root}: downloading it (237 MB)")
     try:

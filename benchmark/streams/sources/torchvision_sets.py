@@ -52,7 +52,7 @@ def _downloaded(dataset: str, label: str, request: StreamRequest, flip: bool = T
     parts: list[Any] = []
     for train in (True, False):
         try:
-            parts.append(getattr(datasets, dataset)(str(request.data_root), train=train, download=True))
+            parts.append(getattr(datasets, dataset)(str(request.data_root), train=train, download=request.download))
         except (OSError, RuntimeError) as error:
             raise DataNotFound(
                 f"{label} is not in {request.data_root} and could not be downloaded ({type(error).__name__}): "

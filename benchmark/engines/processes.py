@@ -1,4 +1,4 @@
-"""The runs of one command, carried out one after the other or several at once."""
+"""Several jobs at once on this machine, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import FrameType
 from typing import Any
 from uuid import uuid4
@@ -22,14 +21,12 @@ from uuid import uuid4
 import torch
 from mlflow.entities import RunTag
 
-from benchmark.config import RunConfig
 from benchmark.console import say
-from benchmark.experiment import Prepared, RunResult, prepare, run
-from benchmark.running.progress import RunProgress
+from benchmark.engines.job import Failure, Job, Outcome, Place, announce, carry_out
+from benchmark.recording.store import Store
 from benchmark.streams.loading.images import StreamData
-from benchmark.tracking import PREFIX, MLflowLogger, Store
 from leaderboards.errors import BoardError
-from leaderboards.store import reaching
+from leaderboards.store import PREFIX, reaching
 
 WORKER_TAG = PREFIX + "worker"
 """Tells which process a run was left unfinished by."""
@@ -41,75 +38,9 @@ PATIENCE = 10.0
 SPAWN = get_context("spawn")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run of a command.
-
-    Attributes:
-        number: among the command's runs, from 1.
-        config: of the run, as it was prepared.
-        profile: name of the profile that the configuration started from.
-        slim, trace: whether to record the slim network and a profile of some steps, too.
-    """
-
-    number: int
-    config: RunConfig
-    profile: str
-    slim: bool = False
-    trace: bool = False
-
-    @property
-    def title(self) -> str:
-        """One line that names the run."""
-        config = self.config
-        return (
-            f"{config.strategy} on {config.stream} ({config.data} images), {config.megabatches} megabatches, "
-            f"{config.model}, seed {config.seed}"
-        )
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a run came to nothing, in one line, and whether its process is to run nothing else."""
-
-    reason: str
-    unfit: bool = False
-
-    @classmethod
-    def of(cls, error: Exception) -> Failure:
-        """The failure of a run that raised ``error``."""
-        # After some errors of CUDA a process fails whatever it runs.
-        unfit = torch.cuda.is_initialized()
-        return cls(f"{type(error).__name__}: {error} (its artifact failure.txt says where)", unfit)
-
-
-Outcome = tuple[Job, RunResult | Failure]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where runs find their images, and the store and experiment that they are recorded in."""
-
-    data_root: Path
-    cache: Path
-    output: Path
-    tracking_uri: str
-    experiment: str
-
-
-def in_turn(jobs: Sequence[Job], prepared: Iterable[Prepared], store: Store) -> Generator[Outcome, None, None]:
-    """Carry out ``jobs`` one after the other, in this process."""
-    for job, one in zip(jobs, prepared, strict=True):
-        _announce(job, len(jobs))
-        outcome: RunResult | Failure
-        try:
-            outcome = _carry_out(job, one, store)
-        except Exception as error:
-            outcome = Failure.of(error)
-        yield job, outcome
-
-
-def at_once(jobs: Sequence[Job], processes: int, place: Place, store: Store) -> Generator[Outcome, None, None]:
+def at_once(
+    jobs: Sequence[Job], processes: int, place: Place, store: Store
+) -> Generator[tuple[Job, Outcome], None, None]:
     """Carry out ``jobs``, ``processes`` at a time, in processes that share this one's threads between them.
 
     Outcomes come in the order in which runs finish. A process that is lost fails its own run alone. No process outlives
@@ -128,7 +59,7 @@ def at_once(jobs: Sequence[Job], processes: int, place: Place, store: Store) -> 
             while waiting or busy:
                 while waiting and len(busy) < processes:
                     busy.append(idle.pop() if idle else _Worker(place, threads))
-                    _announce(waiting[0], len(jobs))
+                    announce(waiting[0], len(jobs))
                     busy[-1].start(waiting.popleft())
                 ready = wait([interruption, *(worker.connection for worker in busy)])
                 if interruption in ready:
@@ -148,18 +79,6 @@ def at_once(jobs: Sequence[Job], processes: int, place: Place, store: Store) -> 
             _end([*busy, *idle])
             for worker in busy:
                 _close_runs(store, worker, "KILLED", "interrupted")
-
-
-def _announce(job: Job, jobs: int) -> None:
-    say(f"Run {job.number} of {jobs}: {job.title} (profile {job.profile}, {job.config.epochs} epochs)")
-
-
-def _carry_out(job: Job, prepared: Prepared, store: Store) -> RunResult:
-    progress = RunProgress(prepared.config)
-    try:
-        return run(prepared, store=store, profile=job.profile, plugins=[progress], slim=job.slim, trace=job.trace)
-    finally:
-        progress.close()
 
 
 class _Worker:
@@ -187,7 +106,7 @@ class _Worker:
         with suppress(OSError):  # A lost process is found out when it is read from.
             self.connection.send(job)
 
-    def outcome(self) -> RunResult | Failure | None:
+    def outcome(self) -> Outcome | None:
         """What has become of the job; None after passing on a line about its progress."""
         try:
             message = self.connection.recv()
@@ -199,7 +118,7 @@ class _Worker:
         if isinstance(message, str):
             say(f"run {self.job.number}: {message}")
             return None
-        outcome: RunResult | Failure = message
+        outcome: Outcome = message
         return outcome
 
 
@@ -261,6 +180,7 @@ def _work(connection: Connection, place: Place, threads: int, name: str) -> None
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    place = replace(place, tags={**(place.tags or {}), WORKER_TAG: name})
     loaded: dict[Any, StreamData] = {}
     lines = _Lines(connection)
     with redirect_stdout(lines), redirect_stderr(lines):
@@ -269,13 +189,7 @@ def _work(connection: Connection, place: Place, threads: int, name: str) -> None
                 job: Job = connection.recv()
             except EOFError:
                 return
-            outcome: RunResult | Failure
-            try:
-                prepared = prepare(job.config, data_root=place.data_root, cache=place.cache, loaded=loaded)
-                outcome = _carry_out(job, prepared, _WorkerStore(place, name))
-            except Exception as error:
-                outcome = Failure.of(error)
-            lines.send(outcome)
+            lines.send(carry_out(job, place, loaded))
 
 
 def _leave(signal_number: int, frame: FrameType | None) -> None:
@@ -290,20 +204,6 @@ def _follow_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-class _WorkerStore(Store):
-    """The store as a process sees it that may be lost: its runs can be told from all others."""
-
-    def __init__(self, place: Place, worker: str):
-        super().__init__(place.tracking_uri, place.output, place.experiment)
-        self.worker = worker
-
-    @contextmanager
-    def run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[MLflowLogger]:
-        """As any store does, with the process among the tags."""
-        with super().run(name, params, {**tags, WORKER_TAG: self.worker}) as logger:
-            yield logger
 
 
 class _Lines(io.TextIOBase):

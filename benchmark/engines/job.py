@@ -1,0 +1,109 @@
+"""The seam between what is run and where: a job, a place, an outcome, and the one function that carries a job out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.config.run_config import RunConfig
+from benchmark.console import say
+from benchmark.recording.store import Store
+from benchmark.running.prepare import prepare
+from benchmark.running.progress import RunProgress
+from benchmark.running.result import RunResult
+from benchmark.running.run import run
+from benchmark.streams.loading.images import StreamData
+from strategies.learning.divergence import Diverged
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a command; can be sent to another process.
+
+    Attributes:
+        number: among the command's runs, from 1.
+        config: of the run, as it was prepared.
+        profile: name of the profile that completed the configuration.
+        artifacts: names of the files to record beside the usual ones.
+    """
+
+    number: int
+    config: RunConfig
+    profile: str
+    artifacts: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """One line that names the run."""
+        config = self.config
+        return (
+            f"{config.strategy} on {config.stream} ({config.data} images), {config.megabatches} megabatches, "
+            f"{config.model}, seed {config.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs find their images, and the store and experiment that they are recorded in.
+
+    Attributes:
+        data_root, cache: folders of images, and of decoded ones.
+        output: folder of the store and the boards.
+        tracking_uri, experiment: the MLflow store and experiment, which exist already.
+        parent: id of the MLflow run that all runs of the command belong to.
+        tags: of all runs carried out here, without prefix.
+    """
+
+    data_root: Path
+    cache: Path
+    output: Path
+    tracking_uri: str
+    experiment: str
+    parent: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run came to nothing, in one line, and whether its process is to run nothing else."""
+
+    reason: str
+    unfit: bool = False
+
+
+Outcome = RunResult | Failure
+
+
+def carry_out(job: Job, place: Place, loaded: dict[Any, StreamData] | None = None) -> Outcome:
+    """Prepare, train, test and record one run, in this process; any engine can call it.
+
+    Args:
+        job: which run.
+        place: where its images and its store are.
+        loaded: image sets that this process has read, kept for its next jobs.
+
+    Returns:
+        The result, or why there is none. Only an interruption (KeyboardInterrupt, SystemExit) is raised.
+    """
+    progress = RunProgress(job.config)
+    try:
+        prepared = prepare(job.config, data_root=place.data_root, cache=place.cache, loaded=loaded)
+        store = Store(place.tracking_uri, place.output, place.experiment, parent=place.parent, tags=place.tags)
+        return run(prepared, store=store, profile=job.profile, plugins=[progress], artifacts=job.artifacts)
+    except Diverged as error:
+        return Failure(str(error))
+    except Exception as error:
+        # After some errors of CUDA a process fails whatever it runs.
+        unfit = torch.cuda.is_initialized()
+        return Failure(f"{type(error).__name__}: {error} (its artifact failure.txt says where)", unfit)
+    finally:
+        progress.close()
+
+
+def announce(job: Job, jobs: int) -> None:
+    """Say that a job of so many begins."""
+    say(f"Run {job.number} of {jobs}: {job.title} (profile {job.profile}, {job.config.epochs} epochs)")

@@ -1,0 +1,78 @@
+"""Files of a run: a list of writers, some of which write for every run and some where they were asked for."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmark.console import say
+from benchmark.recording.logger import MLflowLogger
+from benchmark.recording.slim import SlimNetwork
+from benchmark.recording.trace import StepTrace
+from benchmark.recording.writer import ArtifactWriter, Finished
+
+
+class Configuration(ArtifactWriter):
+    """``config.json``: every field."""
+
+    def write(self, run: Finished, folder: Path) -> None:
+        """Write it."""
+        (folder / "config.json").write_text(run.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class SkippedImages(ArtifactWriter):
+    """``skipped.txt``: images that were left out, where there are any."""
+
+    def write(self, run: Finished, folder: Path) -> None:
+        """Write it."""
+        if run.data.skipped:
+            (folder / "skipped.txt").write_text("\n".join(run.data.skipped) + "\n", encoding="utf-8")
+
+
+class StateDict(ArtifactWriter):
+    """``state_dict.pt``: weights and buffers of the last predictor."""
+
+    def write(self, run: Finished, folder: Path) -> None:
+        """Write it."""
+        state = {name: value.cpu().contiguous() for name, value in run.strategy.model.state_dict().items()}
+        torch.save(state, folder / "state_dict.pt")
+
+
+class PruningMasks(ArtifactWriter):
+    """``masks.pt``: its masks, if anything was pruned."""
+
+    def write(self, run: Finished, folder: Path) -> None:
+        """Write it."""
+        if run.masks is not None:
+            run.masks.save(folder / "masks.pt")
+
+
+ALWAYS: tuple[type[ArtifactWriter], ...] = (Configuration, SkippedImages, StateDict, PruningMasks)
+"""Writers of every run."""
+
+OPTIONAL: dict[str, type[ArtifactWriter]] = {"slim": SlimNetwork, "trace": StepTrace}
+"""Name -> writer of what has to be asked for."""
+
+
+def make_writers(names: Sequence[str]) -> list[ArtifactWriter]:
+    """Writers for one run: those of every run, then those asked for by name."""
+    return [writer() for writer in (*ALWAYS, *(OPTIONAL[name] for name in names))]
+
+
+def write_artifacts(writers: Sequence[ArtifactWriter], run: Finished, logger: MLflowLogger) -> list[str]:
+    """Let all writers write, and record their files; returns their lines for the reader."""
+    lines = []
+    place = logger.artifacts()
+    with tempfile.TemporaryDirectory() as folder:
+        for writer in writers:
+            try:
+                line = writer.write(run, Path(folder))
+            except ValueError as error:
+                say(f"Note: {error}.")
+            else:
+                lines += [] if line is None else [line.format(place=place)]
+        logger.client.log_artifacts(logger.run_id, folder)
+    return lines

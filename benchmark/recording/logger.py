@@ -1,0 +1,69 @@
+"""An Avalanche logger that writes to an MLflow run and works with any strategy."""
+
+from __future__ import annotations
+
+import re
+import time
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import torch
+from avalanche.logging import BaseLogger
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+BATCH = 1000
+"""Metric points of one request, the most that MLflow takes."""
+
+
+class MLflowLogger(BaseLogger):
+    """Writes the metric values of any Avalanche strategy to an MLflow run.
+
+    Points are collected and sent in batches: after each megabatch's training, after each evaluation, and on
+    :meth:`flush`. The step is the metric's x value: the megabatch for anytime series, the iteration for training
+    curves. Names are made legal for MLflow; values that are not single numbers are passed over.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str):
+        super().__init__()
+        self.client = client
+        self.run_id = run_id
+        self._points: list[Metric] = []
+
+    def log_single_metric(self, name: str, value: object, x_plot: int) -> None:
+        """Collect one point."""
+        if torch.is_tensor(value) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            self._points.append(Metric(legal_name(name), float(value), now_ms(), int(x_plot)))
+            if len(self._points) >= BATCH:
+                self.flush()
+
+    def after_training_exp(self, strategy: object, metric_values: object, **kwargs: object) -> None:
+        """Send what a megabatch's training has emitted."""
+        self.flush()
+
+    def after_eval(self, strategy: object, metric_values: object, **kwargs: object) -> None:
+        """Send what an evaluation has emitted."""
+        self.flush()
+
+    def artifacts(self) -> str:
+        """Address of the run's files: a path where the store is on this machine."""
+        address = str(self.client.get_run(self.run_id).info.artifact_uri)
+        return url2pathname(urlparse(address).path) if address.startswith("file:") else address
+
+    def flush(self) -> None:
+        """Send the collected points."""
+        points, self._points = self._points, []
+        if points:
+            self.client.log_batch(self.run_id, metrics=points)
+
+
+def legal_name(name: str) -> str:
+    """``name`` with every character that MLflow refuses replaced by an underscore."""
+    return re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII).strip("/")
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return int(time.time() * 1000)

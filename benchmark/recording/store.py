@@ -1,0 +1,120 @@
+"""The MLflow store that runs are recorded in."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+from mlflow import MlflowClient
+from mlflow.entities import DatasetInput, InputTag, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
+
+from benchmark.errors import UsageError
+from benchmark.recording.logger import MLflowLogger
+from benchmark.recording.record import RunRecord
+from leaderboards.errors import BoardError
+from leaderboards.store import PREFIX, reaching
+
+VALUE_LENGTH = 500
+"""Characters of a parameter, or of the reason of a failure."""
+
+
+class Store:
+    """An MLflow store that has been reached, with the experiment that runs go into.
+
+    The default store is sqlite in the output folder; its artifact folder is given as an absolute address, because
+    MLflow would freeze a relative one.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str | None,
+        output: Path,
+        experiment: str,
+        *,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ):
+        """Reach the store and create the experiment if it is not there.
+
+        Args:
+            tracking_uri: MLflow store; None takes the default one.
+            output: folder of the default store, its artifacts and the boards.
+            experiment: name of the MLflow experiment.
+            parent: id of the run that all runs recorded here belong to.
+            tags: of all runs recorded here.
+
+        Raises:
+            UsageError: the store cannot be reached or written.
+        """
+        self.parent = parent
+        self.tags = dict(tags or {})
+        self.uri = tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
+        # MLflow and alembic report every table they make; a reader of this command has no use for it.
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            with reaching(self.uri):
+                # The boards go there, wherever the runs are tracked: better to know now than after training.
+                output.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=output):
+                    pass
+                self.client = MlflowClient(self.uri)
+                self.experiment_id = self._experiment(experiment, output)
+        except OSError as error:
+            raise UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output") from error
+        except BoardError as error:
+            raise UsageError(str(error)) from error
+
+    def _experiment(self, name: str, output: Path) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            # A server knows where its artifacts go; anything else would freeze a path relative to this folder.
+            served = urlparse(self.uri).scheme in ("http", "https", "databricks")
+            artifacts = None if served else (output / "artifacts").resolve().as_uri()
+            return str(self.client.create_experiment(name, artifact_location=artifacts))
+        if found.lifecycle_stage != "active":
+            raise UsageError(f"the MLflow experiment {name!r} is deleted: restore it or name another one")
+        return str(found.experiment_id)
+
+    @contextmanager
+    def group(self, name: str) -> Iterator[str]:
+        """A run that several runs belong to; its id. It ends as they do: FINISHED unless something is raised."""
+        run_id = self.client.create_run(self.experiment_id, run_name=name).info.run_id
+        try:
+            yield run_id
+        except BaseException:
+            self.client.set_terminated(run_id, "KILLED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+
+    @contextmanager
+    def run(self, record: RunRecord) -> Iterator[MLflowLogger]:
+        """A run that ends FINISHED, KILLED when interrupted, or FAILED with the reason as a tag.
+
+        The traceback of a failure is the artifact ``failure.txt``.
+        """
+        tags = {**record.tags, **self.tags, **({MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {})}
+        run_id = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info.run_id
+        logger = MLflowLogger(self.client, run_id)
+        try:
+            shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
+            self.client.log_batch(run_id, params=shown)
+            context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
+            self.client.log_inputs(run_id, [DatasetInput(record.dataset, [context])])
+            yield logger
+            logger.flush()
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+            reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+            self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
+            self.client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
+            if not interrupted:
+                self.client.log_text(run_id, traceback.format_exc(), "failure.txt")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
