@@ -27,6 +27,7 @@ from avalanche.training.templates import BaseTemplate
 from benchmark.streams.protocols.alma import alma_scenario
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import kept_count, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
 from strategies.pruning.scores.magnitude import magnitude
@@ -216,10 +217,12 @@ def pruned(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> l
     def construct_with_plugin(strategy: BaseTemplate, **kwargs: Any) -> None:
         construct(strategy, **kwargs)
         plugins[strategy] = PruningPlugin(
-            score=score,
-            distribution=global_ranking,
-            schedule=Progressive(tau=4.5, megabatches=MEGABATCHES),
-            sample_fraction=0.2,
+            PruningParts(
+                score=score,
+                distribution=global_ranking,
+                schedule=Progressive(density=0.8**4.5, megabatches=MEGABATCHES),
+                sample_fraction=0.2,
+            )
         )
         strategy.plugins.insert(0, plugins[strategy])
 

@@ -16,9 +16,9 @@ import torch
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from benchmark.config import resolved
-from benchmark.experiment import build_strategy, evaluator_for
+from benchmark.config.profiles import resolve
 from benchmark.models.build import model_factory
+from benchmark.running.build import build_strategy, make_evaluator
 from benchmark.streams.build import build_stream
 from benchmark.streams.loading import storage
 from benchmark.streams.loading.images import Images, StreamData
@@ -54,13 +54,13 @@ def config_for(strategy):
         "model": "cnn",
         "seed": 5,
     }
-    return resolved({"stream": "digits", "strategy": strategy, "resolution": SIDE, **recipe}, profile="demo")
+    return resolve({"stream": "digits", "strategy": strategy, "resolution": SIDE, **recipe}, profile="demo")
 
 
 def suite(config, data):
     """Errors on the test images after each megabatch, and the weights at the end."""
     stream = build_stream(config, data, "cpu")
-    evaluator = evaluator_for(config, None)
+    evaluator = make_evaluator(config, None)
     strategy = build_strategy(config, stream, "cpu", evaluator)
     for experience in stream.scenario.train_stream:
         strategy.train(experience, eval_streams=[])
@@ -82,7 +82,7 @@ def plain(config, data):
             size = round(config.score_fraction * len(split[t].train))
             sample = numpy_generator(config.seed, "scoring sample", t).choice(len(seen), size, replace=False)
             x, y = normalised(data.train.pixels[seen[sample]]), torch.from_numpy(data.train.targets[seen[sample]])
-            density = 0.8 ** np.linspace(1, config.tau, config.megabatches)[t]
+            density = 0.8 ** np.linspace(1, 4.5, config.megabatches)[t]
             masks = best(snip(model, [((x,), y)]), masks, density)
             hold(weights, masks)
         optimizer = SGD(

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from benchmark.config import PRUNING, resolved
-from benchmark.experiment import prepare, run
-from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES
+from benchmark.config.profiles import resolve
+from benchmark.running.prepare import prepare
+from benchmark.running.run import run
+from strategies.registry import DISTRIBUTIONS, PRUNING, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES
 
 SMALL = {
     "digits": {"stream": "digits", "shots": 24},
@@ -34,7 +35,7 @@ def result_of(tmp_path_factory):
     cache, loaded = tmp_path_factory.mktemp("cache"), {}
 
     def of(**options):
-        config = resolved(options, profile="demo")
+        config = resolve(options, profile="demo")
         return run(prepare(config, data_root=cache / "none", cache=cache, loaded=loaded))
 
     return of
@@ -58,7 +59,7 @@ def test_every_entry_runs(result_of, stream, options):
     assert steps == [1, 2, 3]
     assert all(0 <= value <= 1 for value in accuracy)
     assert all(math.isfinite(value) for _, values in result.series.values() for value in values)
-    prunes = set(result.config.options()) & {"tau", "structure"}
+    prunes = set(result.config.options()) & {"density", "structure"}
     if not prunes:
         assert result.final("size/density") > 0.98
     elif result.config.strategy == "APP-reference":
@@ -86,4 +87,4 @@ def test_methods_name_their_source(registry):
 
 def test_options_of_strategies_are_fields():
     for name in STRATEGIES.names():
-        assert set(STRATEGIES.load(name).traits["options"]) <= {*PRUNING, "buffer_size"}
+        assert set(STRATEGIES.load(name).traits.options) <= {*PRUNING, "buffer_size"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.config import resolved
-from benchmark.experiment import prepare, run
+from benchmark.config.profiles import resolve
+from benchmark.running.prepare import prepare
+from benchmark.running.run import run
 
 AUTHORS_CODE = [0.800, 0.581, 0.382, 0.232, 0.130, 0.068, 0.035, 0.018]
 """Density that the authors' public code trains at (SNIP, ResNet-20s, tau 4.5, B = 8), read from its weights."""
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 def densities(strategy: str, cache) -> list[tuple[float, float]]:
     """(density, nonzeros) of the weights handed over after each of 8 megabatches of stand-in images."""
     options = {"stream": "synthetic", "strategy": strategy, "megabatches": 8, "epochs": 1, "shots": 100}
-    config = resolved({**options, "test_shots": 2, "model": "resnet20s"}, profile="demo")
+    config = resolve({**options, "test_shots": 2, "model": "resnet20s"}, profile="demo")
     result = run(prepare(config, data_root="data", cache=cache))
     return list(zip(result.series["size/density"][1], result.series["size/nonzeros"][1], strict=True))
 

@@ -18,7 +18,8 @@ import pytest
 import torch
 from tabulate import tabulate
 
-from benchmark.tracking import PREFIX, provenance
+from benchmark.recording.provenance import provenance
+from leaderboards.store import PREFIX
 
 ROWS = pytest.StashKey[list]()
 

@@ -19,9 +19,12 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from benchmark.config import RunConfig, resolved
-from benchmark.experiment import prepare, run
-from benchmark.tracking import PREFIX, Store
+from benchmark.config.profiles import resolve
+from benchmark.config.run_config import RunConfig
+from benchmark.recording.store import Store
+from benchmark.running.prepare import prepare
+from benchmark.running.run import run
+from leaderboards.store import PREFIX
 
 STREAMS = ("digits", "fashion_mnist", "cifar10", "tiny_restricted_imagenet_fewshot")
 SCORES = ("snip", "magnitude", "random", "grasp", "synflow", "force", "taylor")
@@ -36,7 +39,7 @@ def configs() -> Iterator[RunConfig]:
     pruned = [{"strategy": "APP", "score": score, "density": density} for score in SCORES for density in DENSITIES]
     for stream in STREAMS:
         for variant in ({"strategy": "dense"}, *pruned):
-            config = resolved({"stream": stream, "epochs": 1, **variant}, profile="demo")
+            config = resolve({"stream": stream, "epochs": 1, **variant}, profile="demo")
             yield from (config.model_copy(update={"seed": seed, "data": "real"}) for seed in range(SEEDS))
 
 

@@ -14,11 +14,12 @@ import pytest
 from avalanche.training.plugins import EvaluationPlugin
 
 from benchmark import experiment
-from benchmark.config import resolved
-from benchmark.experiment import prepare, run
+from benchmark.config.profiles import resolve
 from benchmark.metrics import gap
+from benchmark.recording.store import Store
+from benchmark.running.prepare import prepare
 from benchmark.running.progress import RunProgress
-from benchmark.tracking import Store
+from benchmark.running.run import run
 from strategies import selection
 from strategies.learning.selection import BestValidation
 
@@ -83,7 +84,7 @@ def test_share_of_measuring(options, device, tmp_path, monkeypatch, report):
         return strategy
 
     monkeypatch.setattr(experiment, "build_strategy", observed)
-    config = resolved({"stream": "synthetic", "strategy": "APP", "device": device, **options}, profile="demo")
+    config = resolve({"stream": "synthetic", "strategy": "APP", "device": device, **options}, profile="demo")
     prepared = prepare(config, data_root=tmp_path, cache=tmp_path)
     store = Store(None, tmp_path, "speed")
     start = perf_counter()
@@ -98,12 +99,13 @@ def test_share_of_measuring(options, device, tmp_path, monkeypatch, report):
 
 ALONE = """
 import json, sys, time
-from benchmark.config import resolved
-from benchmark.experiment import prepare, run
+from benchmark.config.profiles import resolve
+from benchmark.running.prepare import prepare
+from benchmark.running.run import run
 options, folder = json.loads(sys.argv[1]), sys.argv[2]
-config = resolved(options, profile="demo")
+config = resolve(options, profile="demo")
 prepared = prepare(config, data_root=folder, cache=folder)
-warm_up = prepare(resolved({**options, "megabatches": 1}, profile="demo"), data_root=folder, cache=folder)
+warm_up = prepare(resolve({**options, "megabatches": 1}, profile="demo"), data_root=folder, cache=folder)
 run(warm_up)
 start = time.perf_counter()
 result = run(prepared)

@@ -17,9 +17,10 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmark.config import resolved
-from benchmark.experiment import build_strategy, evaluator_for, prepare
+from benchmark.config.profiles import resolve
 from benchmark.registry import MODELS
+from benchmark.running.build import build_strategy, make_evaluator
+from benchmark.running.prepare import prepare
 from benchmark.running.progress import RunProgress
 from benchmark.streams.build import build_stream
 from strategies.pruning.masks import prunable_weights
@@ -46,11 +47,11 @@ class Loop:
             "precision": precision,
             **options,
         }
-        config = resolved({**options, "compile": compiled, "device": device}, profile="demo")
+        config = resolve({**options, "compile": compiled, "device": device}, profile="demo")
         prepared = prepare(config, data_root="data", cache=cache)
         stream = build_stream(config, prepared.data, device)
         self.config, self.data, self.scenario, self.loader = config, stream.data, stream.scenario, stream.loader
-        self.strategy = build_strategy(config, stream, device, evaluator_for(config, None), [RunProgress(config)])
+        self.strategy = build_strategy(config, stream, device, make_evaluator(config, None), [RunProgress(config)])
         first, second = stream.scenario.train_stream
         with contextlib.redirect_stderr(io.StringIO()):
             self.strategy.train(first, eval_streams=[])

@@ -14,7 +14,7 @@ from strategies.registry import STRATEGIES
 OTHER = {
     "score": "random",
     "schedule": "linear",
-    "tau": 3.0,
+    "density": 0.8**3,
     "scope": "local",
     "structure": "filters",
     "nested": False,
@@ -42,7 +42,7 @@ def weights(make_learner, make_stream):
 
 def usual(name):
     """The pruning options that the command gives the strategy by default."""
-    return replace(Pruning(), **STRATEGIES.load(name).traits.get("defaults", {}))
+    return replace(Pruning(), **STRATEGIES.load(name).traits.defaults)
 
 
 def same(first, second):
@@ -53,7 +53,7 @@ def same(first, second):
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_fields_that_are_not_declared_change_nothing(weights, name):
     """Fields that are nothing without pruning (of Avalanche's strategies as they come) count as undeclared."""
-    declared = set(STRATEGIES.load(name).traits["options"])
+    declared = set(STRATEGIES.load(name).traits.options)
     if usual(name).schedule == "none":
         declared = {"schedule"}
     undeclared = {field: value for field, value in OTHER.items() if field not in declared}
@@ -63,7 +63,7 @@ def test_fields_that_are_not_declared_change_nothing(weights, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_the_length_and_the_buffer_are_declared(weights, name):
-    declared = STRATEGIES.load(name).traits["options"]
+    declared = STRATEGIES.load(name).traits.options
     prunes = usual(name).schedule != "none"
     changed = {
         **({} if "known_length" in declared and prunes else {"megabatches": 9}),
@@ -85,7 +85,7 @@ NO_EFFECT = {
     [
         pytest.param(name, field, id=f"{name}-{field}")
         for name in STRATEGIES.names()
-        for field in STRATEGIES.load(name).traits["options"]
+        for field in STRATEGIES.load(name).traits.options
         if field in OTHER and usual(name).schedule != "none" and (name, field) not in NO_EFFECT
     ],
 )

@@ -78,7 +78,7 @@ def trained(make_learner, train, stream):
 @pytest.mark.parametrize(("tau", "swell"), [(4.5, 0.3), (13.0, 1.0), (0.5, 0.3), (4.5, 0.0), (4.5, 50.0)])
 @pytest.mark.filterwarnings("ignore::strategies.pruning.masks.EmptyLayerWarning")
 def test_it_swells_by_its_share_and_is_handed_over_at_the_density(trained, scope, tau, swell):
-    _, diary = trained(own={"swell": swell}, pruning={"tau": tau, "scope": scope})
+    _, diary = trained(own={"swell": swell}, pruning={"density": 0.8**tau, "scope": scope})
     kept = round(0.8**tau * SIZE)
     swollen = min(round((1 + swell) * kept), SIZE)
     assert [masks.nonzeros for masks, _, _ in diary.started] == [kept, swollen, swollen]
@@ -176,7 +176,7 @@ def test_importance_is_measured_on_other_samples_of_what_is_trained_on(trained, 
 
 
 def test_the_needs_of_the_score_are_those_of_the_first_pruning_alone(make_learner, train, stream):
-    parts = {"score": snip, "scoring": Scoring(samples=1, passes=7), "schedule": OneShot(4.5)}
+    parts = {"score": snip, "scoring": Scoring(samples=1, passes=7), "schedule": OneShot(0.8**4.5)}
     plugin = EbbAndFlow(swell=0.3, settle=0.5, memory=0.9, **parts)
     train(AnytimeStrategy(learner=make_learner(), plugins=[plugin]), stream)
     assert plugin.scored_samples == 7 + (2 + 3) * round(0.2 * 16)
@@ -273,7 +273,7 @@ def test_what_mattered_to_data_that_are_gone_survives_by_memory_alone(trained, m
             return nn.Sequential(nn.Linear(6, 24, bias=False), nn.ReLU(), nn.Linear(24, 2))
 
     recipe = {"make_model": model, "replay": "none", "weight_decay": 0.0, "batch_size": 32}
-    _, diary = trained(own={"memory": memory}, pruning={"tau": 6.0}, on=fading, **recipe)
+    _, diary = trained(own={"memory": memory}, pruning={"density": 0.8**6}, on=fading, **recipe)
     swollen, settled = diary.started[1][0]["0.weight"], diary.ended[1][0]["0.weight"]
     assert swollen[:, 0].sum() >= 5
     if memory:
@@ -301,7 +301,7 @@ def test_the_same_seed_trains_the_same_masks(trained):
 
 
 def test_the_plugin_works_under_one_of_avalanches_own_strategies(make_net, train, stream):
-    plugin = EbbAndFlow(swell=0.3, settle=0.5, memory=0.9, score=snip, schedule=OneShot(4.5))
+    plugin = EbbAndFlow(swell=0.3, settle=0.5, memory=0.9, score=snip, schedule=OneShot(0.8**4.5))
     model = make_net()
     options = {"train_mb_size": 16, "train_epochs": 2, "evaluator": None, "plugins": [plugin]}
     strategy = Naive(

@@ -17,6 +17,7 @@ from strategies.learning.evaluation import count_correct
 from strategies.learning.members import Members, log_mean_probability
 from strategies.learning.selection import BestValidation
 from strategies.pruning.masks import Masks, kept_count, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.scores.snip import snip
 from strategies.registry import STRATEGIES
@@ -203,7 +204,7 @@ def test_prunable_weights_are_those_of_the_members(make_net):
 
 def test_pruning_an_ensemble_leaves_every_classifier_whole(make_learner, make_net, stream, train):
     model = Members(make_net(k) for k in range(2))
-    plugin = PruningPlugin(score=snip, schedule=lambda _: 0.3)
+    plugin = PruningPlugin(PruningParts(score=snip, schedule=lambda _: 0.3))
     train(AnytimeStrategy(learner=make_learner(), plugins=[plugin], model=model), stream)
     kept = Masks.of(prunable_weights(model))
     assert kept.nonzeros == kept_count(0.3, kept.size)

@@ -106,11 +106,12 @@ def test_scores_are_taken_in_float32(make_learner, make_stream):
         seen.append((torch.is_autocast_enabled("cpu"), {score.dtype for score in scores.values()}))
         return scores
 
+    from strategies.pruning.parts import PruningParts
     from strategies.pruning.plugin import PruningPlugin
     from strategies.pruning.schedules import OneShot
 
     learner = make_learner(execution=BF16)
-    plugin = PruningPlugin(score=watched, schedule=OneShot(4.5))
+    plugin = PruningPlugin(PruningParts(score=watched, schedule=OneShot(0.8**4.5)))
     AnytimeStrategy(learner=learner, plugins=[plugin]).train(make_stream().train_stream[0], eval_streams=[])
     assert seen == [(False, {torch.float32})]
 

@@ -20,6 +20,7 @@ from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.pruning.channels import channel_groups, kept_channels
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import Masks, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
 from strategies.pruning.scores.bn_scale import bn_scale
@@ -281,7 +282,7 @@ class Silence(SupervisedPlugin, supports_distributed=False):
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_removed_channels_stay_silent_through_training(make_learner, make_stream, train, carry):
-    pruning = PruningPlugin(score=magnitude, schedule=Progressive(4.5, 3), structure=Filters())
+    pruning = PruningPlugin(PruningParts(score=magnitude, schedule=Progressive(0.8**4.5, 3), structure=Filters()))
     silence = Silence(pruning)
     train(
         AnytimeStrategy(learner=make_learner(carry_momentum=carry, plugins=[silence]), plugins=[pruning]), make_stream()
@@ -293,7 +294,7 @@ def test_removed_channels_stay_silent_through_training(make_learner, make_stream
 
 
 def test_a_removed_channel_is_exactly_zero_whatever_the_statistics_of_batch_norm(make_learner, make_stream, train):
-    pruning = PruningPlugin(score=magnitude, schedule=lambda _: 0.3, structure=Filters())
+    pruning = PruningPlugin(PruningParts(score=magnitude, schedule=lambda _: 0.3, structure=Filters()))
     strategy = train(AnytimeStrategy(learner=make_learner(), plugins=[pruning]), make_stream())
     model, groups = strategy.model.eval(), channel_groups(strategy.model)
     model[2].running_mean += 3
@@ -315,7 +316,7 @@ def test_without_nesting_batch_norm_comes_back_with_its_channel(make_learner, ma
 
     schedule = (0.3, 1.0, 1.0)
     parts = {"score": magnitude, "distribution": distribution("local"), "structure": Filters()}
-    pruning = PruningPlugin(schedule=lambda t: schedule[t], nested=False, **parts)
+    pruning = PruningPlugin(PruningParts(schedule=lambda t: schedule[t], nested=False, **parts))
     gamma = Gamma()
     train(AnytimeStrategy(learner=make_learner(), plugins=[pruning, gamma]), make_stream())
     removed = gamma.seen[0] == 0
@@ -334,7 +335,7 @@ def test_app_prunes_filters_by_name_to_at_most_the_scheduled_density(make_learne
     densities = Densities()
     strategy.plugins.append(densities)
     train(strategy, make_stream())
-    asked = [Progressive(4.5, 3)(t) for t in range(3)]
+    asked = [Progressive(0.8**4.5, 3)(t) for t in range(3)]
     # The coarsest channel of this network, one of the second convolution, holds 54 + 48 of its 666 weights.
     assert all(d - 102 / 666 < applied <= d for applied, d in zip(densities.seen, asked, strict=True))
 

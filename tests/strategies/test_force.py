@@ -143,6 +143,6 @@ def test_force_never_leaves_the_masks_of_earlier_megabatches(make_net, batches, 
 @pytest.mark.parametrize("name", ["iterative_snip", "force"])
 def test_a_run_reads_its_sample_in_each_of_ten_rounds(make_learner, make_stream, train, name):
     learner = make_learner(epochs=1)
-    plugin = PruningPlugin(**Pruning(score=name).parts(learner))
+    plugin = PruningPlugin(Pruning(score=name).parts(learner))
     train(AnytimeStrategy(learner=learner, plugins=[plugin]), make_stream())
     assert plugin.scored_samples == 3 * 10 * round(0.2 * 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_the_scoring_sample_has_every_class_equally_often(make_learner, make_net
         return grasp(model, batches)
 
     model, parts = make_net(), Pruning(score="grasp", score_fraction=0.4).parts(make_learner())
-    plugin = PruningPlugin(**{**parts, "score": recorded})
+    plugin = PruningPlugin(replace(parts, score=recorded))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     strategy = Naive(
         model=model, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), evaluator=None, plugins=[plugin]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.pruning.distributions import uniform
 from strategies.pruning.masks import Masks, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
-from strategies.pruning.schedules import Progressive, density_of, tau_of
+from strategies.pruning.schedules import Progressive
 from strategies.pruning.scores.magnitude import magnitude
 from strategies.pruning.structures.n_of_m import NofM
 from strategies.registry import STRATEGIES
@@ -101,7 +102,7 @@ def test_on_the_way_a_density_keeps_the_smallest_number_of_each_m_that_is_enough
 
 
 def test_a_density_that_is_met_up_to_rounding_is_met():
-    density = density_of(tau_of(0.25))
+    density = 0.8 ** math.log(0.25, 0.8)
     assert 0.25 < density < 0.25 + 1e-15
     mask = select({"w": random_layer(4, 8, 3, 3)}, 1, 4, density)["w"]
     assert {count for count, _ in kept_per_group(mask, 4)} == {1}
@@ -152,10 +153,10 @@ class Patterns(SupervisedPlugin, supports_distributed=False):
 
 
 def test_weights_stay_in_the_pattern_through_training(make_learner, make_stream, train):
-    pruning = PruningPlugin(score=magnitude, schedule=Progressive(4.5, 3), structure=NofM(2, 4))
+    pruning = PruningPlugin(PruningParts(score=magnitude, schedule=Progressive(0.8**4.5, 3), structure=NofM(2, 4)))
     patterns = Patterns()
     strategy = train(AnytimeStrategy(learner=make_learner(plugins=[patterns]), plugins=[pruning]), make_stream())
-    densities = [Progressive(4.5, 3)(t) for t in range(3)]
+    densities = [Progressive(0.8**4.5, 3)(t) for t in range(3)]
     allowed = [max(2, math.ceil(4 * density)) for density in densities]
     assert allowed == [4, 3, 2]
     assert patterns.most == [most for t, most in enumerate(allowed) for _ in range(2 * (t + 1))]
@@ -164,7 +165,7 @@ def test_weights_stay_in_the_pattern_through_training(make_learner, make_stream,
 
 
 def test_app_takes_the_pattern_by_its_numbers(make_learner, make_stream, train):
-    strategy = STRATEGIES.load("APP").target(make_learner(), Pruning(structure="1:3", tau=9.0))
+    strategy = STRATEGIES.load("APP").target(make_learner(), Pruning(structure="1:3", density=0.8**9.0))
     train(strategy, make_stream())
     for weight in prunable_weights(strategy.model).values():
         assert all(kept <= 1 for kept, _ in kept_per_group(weight != 0, 3))

@@ -111,7 +111,7 @@ def test_the_density_is_the_scheduled_one_and_nothing_revives_a_pruned_weight(
     size = sum(weight.numel() for weight in prunable_weights(strategy.model).values())
     for t, kept in enumerate(diary.kept):
         masks = Masks.of({n: diary.started[t][n] for n in prunable_weights(strategy.model)})
-        assert masks.nonzeros == kept_count(Progressive(4.5, 3)(t), size)
+        assert masks.nonzeros == kept_count(Progressive(0.8**4.5, 3)(t), size)
         assert all(after == masks for after in kept)
         assert t == 0 or not pruning.nested or masks <= diary.kept[t - 1][-1]
     assert Masks.of(prunable_weights(strategy.model)).nonzeros == round(0.8**4.5 * size)
@@ -121,8 +121,8 @@ def test_the_density_is_the_scheduled_one_and_nothing_revives_a_pruned_weight(
 @pytest.mark.parametrize("name", NATIVES)
 def test_natives_prune_only_when_a_schedule_is_asked_for(make_learner, name):
     entry = STRATEGIES.load(name)
-    assert entry.traits["defaults"] == {"schedule": "none"}
-    assert {"score", "schedule", "tau", "scope", "structure", "nested", "score_fraction"} <= {*entry.traits["options"]}
+    assert entry.traits.defaults == {"schedule": "none"}
+    assert {"score", "schedule", "density", "scope", "structure", "nested", "score_fraction"} <= {*entry.traits.options}
     for pruning in (DENSE, Pruning(schedule="cubic")):
         pruners = [
             plugin for plugin in build(name, make_learner(), pruning).plugins if isinstance(plugin, PruningPlugin)

@@ -127,6 +127,6 @@ def test_a_look_ahead_sees_what_snip_does_not(batches):
 def test_a_run_counts_three_steps_there_and_back(make_learner, make_stream, train):
     """One batch of the scoring sample is read four times, at 2.5 forward and backward passes on average."""
     learner = make_learner(epochs=1)
-    plugin = PruningPlugin(**Pruning(score="prospr").parts(learner))
+    plugin = PruningPlugin(Pruning(score="prospr").parts(learner))
     train(AnytimeStrategy(learner=learner, plugins=[plugin]), make_stream())
     assert plugin.scored_samples == 3 * 4 * 2.5 * round(0.2 * 16)

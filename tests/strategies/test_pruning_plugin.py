@@ -22,8 +22,9 @@ from strategies.app_reference import ReferencePruning
 from strategies.pruning import plugin as plugin_module
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import EmptyLayerWarning, Masks, kept_count, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
-from strategies.pruning.schedules import Progressive, density_of
+from strategies.pruning.schedules import Progressive
 from strategies.pruning.scores import weights_and_gradients
 from strategies.pruning.scores.snip import snip
 from strategies.pruning.structures import select
@@ -87,7 +88,9 @@ def plugin_of(strategy):
 
 
 def make_pruning(score=snip, schedule=None, distribution=global_ranking, **options):
-    return PruningPlugin(score=score, distribution=distribution, schedule=schedule or Progressive(4.5, 3), **options)
+    return PruningPlugin(
+        PruningParts(score=score, distribution=distribution, schedule=schedule or Progressive(0.8**4.5, 3), **options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,7 @@ def native(make_net):
 
 @pytest.mark.parametrize("scope", DISTRIBUTIONS.names())
 @pytest.mark.parametrize("value", [0.0, 1.0, math.nan, math.inf, None], ids=str)
-@pytest.mark.parametrize("density", [0.9, density_of(4.5), 0.1])
+@pytest.mark.parametrize("density", [0.9, 0.8**4.5, 0.1])
 def test_ties_zeros_and_nan_keep_the_exact_count(make_net, scope, value, density, distribution):
     scores = {name: torch.full_like(w, value or 0).detach() for name, w in prunable_weights(make_net()).items()}
     if value is None:
@@ -166,7 +169,7 @@ def test_pruned_weights_and_their_momentum_are_zero_after_every_update(native, t
     strategy = train(native(name, [pruning, zeros], optimizer), stream)
     assert zeros.largest == [0.0] * strategy.clock.train_iterations
     steps = strategy.clock.train_iterations // 3
-    densities = [kept_count(Progressive(4.5, 3)(t), SIZE) for t in range(3) for _ in range(steps)]
+    densities = [kept_count(Progressive(0.8**4.5, 3)(t), SIZE) for t in range(3) for _ in range(steps)]
     assert zeros.kept == densities
 
 
@@ -399,7 +402,7 @@ def reference(make_learner, make_stream, train, numbers, monkeypatch):
 
 def test_the_reference_trains_sparser_than_it_was_asked(reference):
     densities = [masks.density for masks, _ in reference[2]]
-    asked = [Progressive(4.5, 4)(t) for t in range(4)]
+    asked = [Progressive(0.8**4.5, 4)(t) for t in range(4)]
     assert densities[0] == pytest.approx(asked[0], abs=1 / SIZE)
     assert all(applied < 0.95 * scheduled for applied, scheduled in zip(densities[1:], asked[1:], strict=True))
     assert all(later <= earlier for (earlier, _), (later, _) in zip(reference[2], reference[2][1:], strict=False))
@@ -424,7 +427,7 @@ def test_the_reference_scores_fresh_convolutions_through_the_old_masks(reference
 def test_the_reference_may_choose_weights_that_are_masked_already(reference):
     """Scores are fresh weight times gradient, nonzero where the old mask is zero: hence the masks are not nested."""
     densities = [masks.density for masks, _ in reference[2]]
-    nested = [Progressive(4.5, 4)(t) for t in range(4)]
+    nested = [Progressive(0.8**4.5, 4)(t) for t in range(4)]
     assert densities[-1] < nested[-1] * 0.8
 
 
@@ -440,7 +443,7 @@ def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, str
     monkeypatch.setattr(app_reference, "snip", halves)
     monkeypatch.setattr(ReferencePruning, "_scores_of_fresh_weights", lambda _, model, *__: halves(model, []))
     monkeypatch.setattr(app_reference, "global_ranking", distribution("local"))
-    pruning = ReferencePruning(make_net, Progressive(4.5, 3), 0.2, seed=0)
+    pruning = ReferencePruning(make_net, Progressive(0.8**4.5, 3), 0.2, seed=0)
     pruning.schedule = lambda t: 0.5 if t < 2 else None
     with pytest.warns(EmptyLayerWarning):
         train(native("Naive", [pruning]), stream)

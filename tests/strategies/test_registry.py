@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -12,7 +13,16 @@ import pytest
 import strategies
 from benchmark.registry import MODELS, STREAMS
 from strategies import registry as registry_module
-from strategies.registry import DISTRIBUTIONS, REPLAYS, SCORES, STRATEGIES, Registry, UnknownName
+from strategies.registry import (
+    DISTRIBUTIONS,
+    REPLAYS,
+    SCORES,
+    STRATEGIES,
+    NoTraits,
+    Registry,
+    RegistryError,
+    UnknownName,
+)
 
 ALL = [STRATEGIES, SCORES, DISTRIBUTIONS, REPLAYS, STREAMS, MODELS]
 KINDS = [registry.kind for registry in ALL]
@@ -30,8 +40,13 @@ def things(tmp_path, monkeypatch):
         folder = tmp_path / package
         folder.mkdir()
         (folder / "__init__.py").write_text(
+            "from dataclasses import dataclass\n"
             "from strategies.registry import Registry\n"
-            f"THINGS = Registry('thing', 'THINGS', {package!r}, 'nobody.things')\n"
+            "@dataclass(frozen=True)\n"
+            "class Traits:\n"
+            "    colour: str = 'grey'\n"
+            "    size: int = 1\n"
+            f"THINGS = Registry('thing', 'THINGS', {package!r}, 'nobody.things', Traits)\n"
         )
         for name, body in files.items():
             (folder / f"{name}.py").write_text(f"from {package} import THINGS\n{body}")
@@ -106,7 +121,8 @@ def test_one_file_with_one_decorator_adds_an_entry(things):
     registry = things(one=thing("first"), two=thing("second", traits=", version=3, colour='red'"))
     assert registry.descriptions() == {"first": "A thing.", "second": "A thing."}
     entry = registry.load("second")
-    assert (entry.target(), entry.version, entry.traits) == ("second", 3, {"colour": "red"})
+    assert (entry.target(), entry.version, entry.traits.colour, entry.traits.size) == ("second", 3, "red", 1)
+    assert registry.load("first").traits.colour == "grey"
 
 
 def test_listing_runs_no_file_and_loading_runs_one(things):
@@ -165,4 +181,43 @@ def test_an_installed_package_cannot_replace_an_entry(things, monkeypatch):
 
 def test_a_registry_of_no_package_says_so():
     with pytest.raises(ModuleNotFoundError, match="no package 'no_such_package'"):
-        Registry("thing", "THINGS", "no_such_package", "nobody.things").names()
+        Registry("thing", "THINGS", "no_such_package", "nobody.things", NoTraits).names()
+
+
+@pytest.mark.parametrize(
+    ("traits", "said"),
+    [
+        (", color='red'", "unknown trait 'color': did you mean 'colour'?"),
+        (", qqqq=1", "unknown trait 'qqqq': known: colour, size"),
+    ],
+)
+def test_a_misspelt_trait_is_refused(things, traits, said):
+    registry = things(one=thing("odd", traits=traits))
+    with pytest.raises(RegistryError, match=f"thing 'odd' has an {re.escape(said)}"):
+        registry.load("odd")
+
+
+@pytest.mark.parametrize(
+    ("registry", "traits", "said"),
+    [
+        (SCORES, {"round": 10, "samples": 1}, "did you mean 'rounds'"),
+        (STRATEGIES, {}, "needs the trait 'options'"),
+        (STRATEGIES, {"options": ("score", "scop")}, "unknown option 'scop': did you mean 'scope'"),
+        (STREAMS, {"resolution": 8}, "needs the trait 'megabatches'"),
+        (STREAMS, {"megabatches": ()}, "numbers from 1 on"),
+    ],
+)
+def test_traits_are_checked_when_an_entry_registers(registry, traits, said):
+    with pytest.raises(RegistryError, match=f"{registry.kind} 'x'.*{said}"):
+        registry.register("x", **traits)
+
+
+def test_a_module_that_does_not_register_what_its_package_announces_is_one_line(things, monkeypatch):
+    registry = things(own=thing("own"))
+    module = Path(__import__(registry.package).__file__).parent / "extra.py"
+    module.write_text("def theirs():\n    'Theirs.'\n")
+    point = EntryPoint("theirs", f"{registry.package}.extra:theirs", "nobody.things")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    assert registry.names() == ["own", "theirs"], "others are not disturbed"
+    with pytest.raises(RegistryError, match="does not register the thing 'theirs'"):
+        registry.load("theirs")

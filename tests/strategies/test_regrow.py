@@ -89,10 +89,10 @@ def stream(make_stream):
 def make(make_learner):
     """Function: name of a strategy, plugins before and after its own, settings, options, recipe -> the strategy."""
 
-    def build(name, *, before=(), after=(), own=None, tau=4.5, **recipe):
+    def build(name, *, before=(), after=(), own=None, density=0.8**4.5, **recipe):
         entry = STRATEGIES.load(name)
         own = {key: value for key, value in (own or {}).items() if key in entry.settings}
-        pruning = Pruning(tau=tau, **entry.traits.get("defaults", {}))
+        pruning = Pruning(density=density, **entry.traits.defaults)
         strategy = entry.target(make_learner(**{"epochs": 4, **recipe}), pruning, **own)
         strategy.plugins[:0] = before
         strategy.plugins.extend(after)
@@ -278,7 +278,7 @@ def test_rigl_scores_no_samples_while_it_reads_the_gradients_of_training(make, t
 @pytest.mark.parametrize("tau", [1.0, 4.5])
 def test_layers_keep_their_erk_counts_for_ever_and_full_ones_all_their_weights(name, make, train, stream, tau):
     before, after = Watch(before_update=state), Watch(after_update=state)
-    train(make(name, own=often, tau=tau, before=[before], after=[after]), stream)
+    train(make(name, own=often, density=0.8**tau, before=[before], after=[after]), stream)
     sizes = {n: w.numel() for n, w in before["before_update"][0]["weights"].items()}
     scores = {n: torch.zeros(w.shape) for n, w in before["before_update"][0]["weights"].items()}
     expected = DISTRIBUTIONS.load("erk").target(scores, 0.8**tau, sizes)

@@ -41,7 +41,7 @@ def parts(make_learner, distribution):
 
     def make(name, scope="global"):
         whole = Pruning(score=name).parts(make_learner())
-        chosen = {part: whole[part] for part in ("score", "scoring", "structure")}
+        chosen = {part: getattr(whole, part) for part in ("score", "scoring", "structure")}
         return {**chosen, "distribution": distribution(scope)}
 
     return make

@@ -159,7 +159,7 @@ def test_a_score_costs_the_passes_that_are_counted_for_it(name, batches):
     entry, read = SCORES.load(name), Counted([sample] * batches)
     with FlopCounterMode(display=False) as scoring:
         entry.target(model, read)
-    counted = read.samples * entry.traits.get("passes", 1.0)
+    counted = read.samples * entry.traits.passes
     assert scoring.get_total_flops() / training.get_total_flops() == pytest.approx(counted, rel=0.03)
 
 

@@ -72,7 +72,7 @@ def stream(make_stream):
 def test_the_best_validation_epoch_is_handed_over_and_gone_on_from(name, stream, make_learner, train):
     diary = Diary()
     learner = make_learner(epochs=6, lr=0.3, plugins=[diary])
-    nothing_pruned = Pruning(tau=0.001)
+    nothing_pruned = Pruning(density=0.8**0.001)
     train(STRATEGIES.load(name).target(learner, nothing_pruned), stream)
     for t in range(3):
         epoch, correct = diary.selected[t]

@@ -15,6 +15,7 @@ from strategies.anytime import AnytimeStrategy
 from strategies.pruning.channels import channel_groups, kept_channels
 from strategies.pruning.distributions import uniform
 from strategies.pruning.masks import Masks, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.rounds import zero_pruned_
 from strategies.pruning.schedules import Progressive
@@ -170,7 +171,9 @@ def test_a_slimmed_model_can_be_pruned_and_slimmed_again(small):
 
 
 def test_after_training_the_slimmed_model_computes_what_the_learner_handed_over(make_learner, make_stream, train):
-    pruning = PruningPlugin(score=magnitude, schedule=Progressive(6.0, 3), distribution=uniform, structure=Filters())
+    pruning = PruningPlugin(
+        PruningParts(score=magnitude, schedule=Progressive(0.8**6.0, 3), distribution=uniform, structure=Filters())
+    )
     strategy = train(AnytimeStrategy(learner=make_learner(), plugins=[pruning]), make_stream())
     model = strategy.model.eval()
     slim = slimmed(model, pruning.masks)

@@ -42,7 +42,7 @@ def run(make_learner, make_stream, train):
 
     def of(name, pruning=None, megabatches=MEGABATCHES, known=True, **settings):
         learner = make_learner(megabatches=megabatches if known else None, epochs=2)
-        strategy = STRATEGIES.load(name).target(learner, pruning or Pruning(tau=TAU), **settings)
+        strategy = STRATEGIES.load(name).target(learner, pruning or Pruning(density=0.8**TAU), **settings)
         before, after = AtStart(), AtStart()
         # Right before the pruning plugin, and after selection.
         strategy.plugins.insert(0, before)
@@ -137,7 +137,7 @@ def test_imp_starts_without_the_momentum_of_what_it_leaves_behind(make_learner, 
 
 @pytest.mark.parametrize("name", ["LRR", "IMP"])
 def test_rewinding_is_nested_whatever_was_asked(run, name):
-    names, _, pruned, _ = run(name, Pruning(tau=TAU, nested=False))
+    names, _, pruned, _ = run(name, Pruning(density=0.8**TAU, nested=False))
     assert all((kept(names, later) <= kept(names, earlier)).all() for earlier, later in pairwise(pruned))
 
 
@@ -156,7 +156,7 @@ def test_without_the_length_each_megabatch_is_sparser_and_none_as_sparse_as_the_
 
 
 def test_static_random_keeps_one_erk_mask_for_ever(run):
-    names, _, pruned, ended = run("static-random", Pruning(tau=TAU, scope="erk"))
+    names, _, pruned, ended = run("static-random", Pruning(density=0.8**TAU, scope="erk"))
     first = Masks({name: pruned[0][name] != 0 for name in names})
     sizes = {name: mask.numel() for name, mask in first.items()}
     expected = erdos_renyi_kernel({n: torch.zeros(m.shape) for n, m in first.items()}, 0.8**TAU, sizes)

@@ -183,7 +183,7 @@ def test_rounds_avoid_layer_collapse(make_net, distribution):
 
 def test_a_run_reads_one_sample_in_each_of_a_hundred_rounds(make_learner, make_stream, train):
     learner = make_learner(epochs=1, megabatches=2)
-    plugin = PruningPlugin(**Pruning(score="synflow").parts(learner))
+    plugin = PruningPlugin(Pruning(score="synflow").parts(learner))
     strategy = train(AnytimeStrategy(learner=learner, plugins=[plugin]), make_stream(megabatches=2))
     assert plugin.scored_samples == 2 * 100
     assert Masks.of(prunable_weights(strategy.model)).nonzeros == round(0.8**4.5 * 666)
