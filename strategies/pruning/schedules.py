@@ -59,8 +59,9 @@ class Progressive:
 
     def __call__(self, t: int, /) -> float:
         """Density at the start of megabatch ``t``, 0 <= t < B; the final one from there on."""
-        reached = progress(t, self.megabatches)
-        return max(self.first, self.density) ** (1 - reached) * self.density**reached
+        reached, first = progress(t, self.megabatches), max(self.first, self.density)
+        # Written out at the end, where the power would be off by a rounding.
+        return self.density if reached == 1 else max(self.density, first * (self.density / first) ** reached)
 
 
 @SCHEDULES.register("cubic", reference="Zhu and Gupta 2017, arXiv 1710.01878, equation 1")

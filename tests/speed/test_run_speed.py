@@ -20,7 +20,7 @@ from benchmark.recording.store import Store
 from benchmark.running.prepare import prepare
 from benchmark.running.progress import RunProgress
 from benchmark.running.run import run
-from strategies import selection
+from strategies.learning import selection
 from strategies.learning.selection import BestValidation
 
 pytestmark = pytest.mark.speed
@@ -69,8 +69,8 @@ class Clock:
 )
 def test_share_of_measuring(options, device, tmp_path, monkeypatch, report):
     measuring, forward = Clock(), Clock()
-    for module in (selection, gap):
-        monkeypatch.setattr(module, "count_correct", forward.wrap(module.count_correct))
+    for module, name in ((selection, "correct_and_loss"), (gap, "count_correct")):
+        monkeypatch.setattr(module, name, forward.wrap(getattr(module, name)))
     monkeypatch.setattr(experiment, "_log_artifacts", measuring.wrap(experiment._log_artifacts))
     build = experiment.build_strategy
 

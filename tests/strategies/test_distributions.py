@@ -33,7 +33,7 @@ layers = st.lists(st.tuples(st.integers(1, 200), st.integers(0, 200)), min_size=
 
 @pytest.fixture(scope="module")
 def resnet_scores():
-    return {n: torch.rand_like(w) for n, w in prunable_weights(MODELS.load("resnet20s").target(10, 3, 32)).items()}
+    return {n: torch.rand_like(w) for n, w in prunable_weights(MODELS.load("resnet20s_1x1").target(10, 3, 32)).items()}
 
 
 def layer_scores(sizes):

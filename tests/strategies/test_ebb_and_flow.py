@@ -17,6 +17,7 @@ from strategies import ebb_and_flow as module
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.ebb_and_flow import EbbAndFlow, RememberedImportance
 from strategies.pruning.masks import Masks, prunable_weights
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import OneShot
 from strategies.pruning.scores.snip import snip
@@ -176,8 +177,8 @@ def test_importance_is_measured_on_other_samples_of_what_is_trained_on(trained, 
 
 
 def test_the_needs_of_the_score_are_those_of_the_first_pruning_alone(make_learner, train, stream):
-    parts = {"score": snip, "scoring": Scoring(samples=1, passes=7), "schedule": OneShot(0.8**4.5)}
-    plugin = EbbAndFlow(swell=0.3, settle=0.5, memory=0.9, **parts)
+    parts = PruningParts(score=snip, scoring=Scoring(samples=1, passes=7), schedule=OneShot(0.8**4.5))
+    plugin = EbbAndFlow(parts, swell=0.3, settle=0.5, memory=0.9)
     train(AnytimeStrategy(learner=make_learner(), plugins=[plugin]), stream)
     assert plugin.scored_samples == 7 + (2 + 3) * round(0.2 * 16)
 
@@ -301,7 +302,7 @@ def test_the_same_seed_trains_the_same_masks(trained):
 
 
 def test_the_plugin_works_under_one_of_avalanches_own_strategies(make_net, train, stream):
-    plugin = EbbAndFlow(swell=0.3, settle=0.5, memory=0.9, score=snip, schedule=OneShot(0.8**4.5))
+    plugin = EbbAndFlow(PruningParts(snip, OneShot(0.8**4.5)), swell=0.3, settle=0.5, memory=0.9)
     model = make_net()
     options = {"train_mb_size": 16, "train_epochs": 2, "evaluator": None, "plugins": [plugin]}
     strategy = Naive(

@@ -35,7 +35,7 @@ LOWEST = float(np.finfo(np.float32).min)
 @pytest.fixture(scope="module")
 def resnet():
     torch.manual_seed(0)
-    return MODELS.load("resnet20s").target(10, 3, 32)
+    return MODELS.load("resnet20s_1x1").target(10, 3, 32)
 
 
 @pytest.fixture

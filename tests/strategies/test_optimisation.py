@@ -98,7 +98,7 @@ def test_the_learner_is_almas_algorithm(replay, make_stream, make_learner, make_
         x, y = tensors([experience.dataset for experience in used])
         x_valid, y_valid = tensors([experience.valid_dataset for experience in used])
         velocity = [torch.zeros_like(p) for p in model.parameters()]
-        best, best_correct = None, -1
+        best, best_correct = None, 0
         for epoch in range(5):
             lr = 0.2 * 0.1 ** ((epoch >= 2) + (epoch >= 4))
             model.train()
@@ -108,7 +108,7 @@ def test_the_learner_is_almas_algorithm(replay, make_stream, make_learner, make_
                     v.mul_(0.9).add_(g + 1e-2 * p)
                     p.sub_(lr * v)
                 correct = int((model.eval()(x_valid).argmax(1) == y_valid).sum())
-            if correct > best_correct:
+            if correct >= best_correct:
                 best, best_correct = copy.deepcopy(model), correct
         model = best
     for name, value in strategy.model.state_dict().items():

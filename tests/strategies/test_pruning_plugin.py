@@ -249,8 +249,8 @@ def test_without_nesting_the_global_order_decides_anew(native, train, stream, di
         sign = -1 if pruning.masks else 1
         return {n: sign * torch.arange(w.numel()).reshape(w.shape).float() for n, w in prunable_weights(model).items()}
 
-    pruning = make_pruning(forward_then_backward, schedule=lambda _: 0.5, distribution=distribution("local"))
-    pruning.nested = False
+    local = {"distribution": distribution("local"), "nested": False}
+    pruning = make_pruning(forward_then_backward, schedule=lambda _: 0.5, **local)
     diary = Diary(at_start=lambda _: pruning.masks)
     train(native("Naive", [pruning, diary]), stream)
     assert (diary.started[0] & diary.started[1]).nonzeros == 0
@@ -443,8 +443,7 @@ def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, str
     monkeypatch.setattr(app_reference, "snip", halves)
     monkeypatch.setattr(ReferencePruning, "_scores_of_fresh_weights", lambda _, model, *__: halves(model, []))
     monkeypatch.setattr(app_reference, "global_ranking", distribution("local"))
-    pruning = ReferencePruning(make_net, Progressive(0.8**4.5, 3), 0.2, seed=0)
-    pruning.schedule = lambda t: 0.5 if t < 2 else None
+    pruning = ReferencePruning(PruningParts(snip, lambda t: 0.5 if t < 2 else None), make_net)
     with pytest.warns(EmptyLayerWarning):
         train(native("Naive", [pruning]), stream)
     assert pruning.masks.nonzeros == 0

@@ -217,7 +217,7 @@ def test_a_module_that_does_not_register_what_its_package_announces_is_one_line(
     module = Path(__import__(registry.package).__file__).parent / "extra.py"
     module.write_text("def theirs():\n    'Theirs.'\n")
     point = EntryPoint("theirs", f"{registry.package}.extra:theirs", "nobody.things")
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry_module, "entry_points", lambda **_: [point])
     assert registry.names() == ["own", "theirs"], "others are not disturbed"
     with pytest.raises(RegistryError, match="does not register the thing 'theirs'"):
         registry.load("theirs")

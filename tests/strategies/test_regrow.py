@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from strategies import rigl, selection
+from strategies import rigl
+from strategies.learning import selection
 from strategies.anytime import Pruning
 from strategies.learning.evaluation import count_correct
 from strategies.pruning import regrow
@@ -371,7 +372,7 @@ def test_every_hand_over_has_exactly_the_final_density(name, make, train, stream
 def test_rigl_does_not_hand_over_weights_that_were_grown_and_not_yet_trained(make, train, stream, monkeypatch):
     """One batch an epoch, an update in place of the third step: that epoch validates best, but its growth is zeros."""
     scores = iter([1, 2, 9, 3] * 3)
-    monkeypatch.setattr(selection, "count_correct", lambda *_: next(scores))
+    monkeypatch.setattr(selection, "correct_and_loss", lambda *_: (next(scores), 0.0))
     watch = Watch(after_training_epoch=state, after_training_exp=state)
     train(make("RigL", after=[watch], replay="none", own={"every": 2, "until": 1.0}), stream)
     for t in range(3):
@@ -384,7 +385,7 @@ def test_rigl_does_not_hand_over_weights_that_were_grown_and_not_yet_trained(mak
 @dynamic
 def test_masks_are_selected_with_the_weights_they_belong_to(name, make, train, stream, monkeypatch):
     scores = iter(range(1000, 0, -1))
-    monkeypatch.setattr(selection, "count_correct", lambda *_: next(scores))
+    monkeypatch.setattr(selection, "correct_and_loss", lambda *_: (next(scores), 0.0))
     watch = Watch(after_training_epoch=state, after_training_exp=state)
     train(make(name, after=[watch], own=often), stream)
     epochs, ended = watch["after_training_epoch"], watch["after_training_exp"]

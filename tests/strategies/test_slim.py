@@ -25,7 +25,7 @@ from strategies.pruning.structures.filters import Filters
 from strategies.pruning.structures.unstructured import Unstructured
 
 MODELS_OF_EVERY_KIND = [
-    *("resnet20s", "cnn", "mlp"),
+    *("resnet20s", "resnet20s_1x1", "cnn", "mlp"),
     pytest.param("resnet18", marks=pytest.mark.slow),
     pytest.param("vgg16_bn", marks=pytest.mark.slow),
 ]
@@ -77,7 +77,7 @@ def masked(model, density=0.366):
 @pytest.fixture
 def small():
     """The small residual network with about a third of its weights, and its masks."""
-    model = lively(MODELS.load("resnet20s").target(10, 3, 32)).eval()
+    model = lively(MODELS.load("resnet20s_1x1").target(10, 3, 32)).eval()
     return model, masked(model)
 
 
@@ -198,7 +198,7 @@ def test_masks_that_remove_no_channel_are_refused(small):
 
 def test_masks_that_have_not_been_applied_are_refused_by_the_name_of_a_parameter(small):
     _, masks = small
-    dense = lively(MODELS.load("resnet20s").target(10, 3, 32))
+    dense = lively(MODELS.load("resnet20s_1x1").target(10, 3, 32))
     with pytest.raises(ValueError, match=r"'conv1\.weight' is not zero where it is pruned"):
         slimmed(dense, masks)
     masks.apply_(dense)
