@@ -11,6 +11,7 @@ import click
 
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
 from benchmark.errors import UsageError
+from strategies.registry import RegistryError
 
 EXAMPLES = """\b
 Examples:
@@ -116,7 +117,7 @@ def main(
             click.echo(session.describe(runs))
             return
         failed = session.execute(runs, jobs=jobs, slim=slim, profile_trace=profile_trace)
-    except UsageError as error:
+    except (UsageError, RegistryError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -19,10 +19,14 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def command(tmp_path, cache):
-    """Function: run ``python -m benchmark.run`` in an empty folder and return what it did."""
+    """Function: run ``python -m benchmark.run`` in an empty folder and return what it did.
 
-    def run(*arguments: str, module: str = "benchmark.run", **environment: str):
-        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160"}
+    ``site`` is a folder of installed packages that it sees beside those of the environment.
+    """
+
+    def run(*arguments: str, module: str = "benchmark.run", site: str = "", **environment: str):
+        path = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
+        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160", "PYTHONPATH": path}
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=tmp_path,

@@ -213,9 +213,9 @@ def test_a_failing_run_says_why_and_does_not_stop_the_others(command, tmp_path):
     (site / "broken-1.0.dist-info" / "entry_points.txt").write_text(
         "[anytime_bench.strategies]\nbroken = broken_strategy:broken\n"
     )
-    listed = command("--list", PYTHONPATH=str(site))
+    listed = command("--list", site=str(site))
     assert "A strategy that fails (broken 1.0)" in listed.stdout
-    done = command("--stream", "digits", "--strategy", "broken", "--strategy", "dense", *TINY, PYTHONPATH=str(site))
+    done = command("--stream", "digits", "--strategy", "broken", "--strategy", "dense", *TINY, site=str(site))
     assert done.returncode == 1 and "out of ideas" in done.stderr and "Traceback" not in done.stderr
     assert [variant["strategy"] for variant in runs_in(tmp_path).variant] == ["dense"]
     client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")

@@ -18,8 +18,10 @@ from torch import nn
 from torch.optim import SGD
 
 from benchmark.errors import UsageError
+from benchmark.recording.logger import BATCH, legal_name
+from benchmark.recording.provenance import provenance
+from benchmark.recording.store import Store
 from benchmark.streams.protocols.alma import alma_scenario
-from benchmark.tracking import BATCH, Store, legal_name, provenance
 
 
 @pytest.fixture(scope="module")
