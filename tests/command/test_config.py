@@ -4,37 +4,42 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.command.options import given, merged
-from benchmark.config import RunConfig, fingerprint, load_file, options_by_group, resolved
-from benchmark.config.grid import expanded
+from benchmark.command.options import collect_given, merge
+from benchmark.config.fields import by_group, earlier_values, role_of, with_role
+from benchmark.config.files import load_file
+from benchmark.config.grid import expand
+from benchmark.config.identity import fingerprint
+from benchmark.config.profiles import resolve
+from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 
 
 def config(**options):
-    return resolved({"stream": "synthetic", "strategy": "APP", **options}, profile="demo")
+    return resolve({"stream": "synthetic", "strategy": "APP", **options}, profile="demo")
 
 
 def test_paper_profile_is_the_papers_recipe():
-    paper = resolved({"stream": "restricted_imagenet_fewshot", "strategy": "APP"}, profile="paper")
+    paper = resolve({"stream": "restricted_imagenet_fewshot", "strategy": "APP"}, profile="paper")
     assert (paper.epochs, paper.lr, paper.momentum, paper.weight_decay) == (50, 0.1, 0.9, 1e-4)
     assert (paper.milestones, paper.lr_decay, paper.batch_size) == ((0.4, 0.8), 0.1, 64)
-    assert (paper.megabatches, paper.shots, paper.tau, paper.replay) == (10, 540, 4.5, "full")
-    assert paper.density == pytest.approx(0.366, abs=1e-3)
+    assert (paper.megabatches, paper.shots, paper.density, paper.replay) == (10, 540, 0.8**4.5, "full")
+    assert (paper.optimizer, paper.lr_schedule) == ("sgd", "multistep")
 
 
 def test_the_longest_few_shot_stream_has_batches_of_32():
-    long = resolved({"stream": "restricted_imagenet_fewshot", "strategy": "APP", "megabatches": 120}, profile="paper")
+    long = resolve({"stream": "restricted_imagenet_fewshot", "strategy": "APP", "megabatches": 120}, profile="paper")
     assert long.batch_size == 32
 
 
 def test_few_shot_streams_are_stratified_and_others_are_not():
     assert config().stratified
-    assert not resolved({"stream": "cifar10", "strategy": "APP"}, profile="paper").stratified
+    assert not resolve({"stream": "cifar10", "strategy": "APP"}, profile="paper").stratified
 
 
 def test_density_and_tau_say_the_same():
-    assert config(density=0.8**3).tau == pytest.approx(3)
-    assert config(density=1).density == pytest.approx(1)
+    assert config(tau=3) == config(density=0.8**3)
+    assert config(tau="4.5") == config()
+    assert config(density=1).density == 1
     with pytest.raises(UsageError, match="one of them"):
         config(density=0.5, tau=2)
 
@@ -42,9 +47,16 @@ def test_density_and_tau_say_the_same():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"density": 0}, "lies in"),
-        ({"density": 1.5}, "lies in"),
+        ({"density": 0}, "--density: Input should be greater than 0"),
+        ({"density": 1.5}, "--density: Input should be less than or equal to 1"),
         ({"density": "many"}, "--density"),
+        ({"tau": 0}, "--tau: the final density is 0.8 ** tau"),
+        ({"tau": "nan"}, "--tau: the final density is 0.8 ** tau"),
+        ({"tau": "many"}, "--tau: a number is needed"),
+        ({"shots": 0}, "or 'all'"),
+        ({"optimizer": "adam"}, "'sgd' or 'adamw'"),
+        ({"lr_schedule": "step"}, "--lr-schedule"),
+        ({"ties": "best"}, "--ties"),
         ({"epochs": 0}, "--epochs"),
         ({"seed": -1}, "--seed"),
         ({"milestones": (0.8, 0.4)}, "increasing"),
@@ -123,7 +135,7 @@ def test_layer_densities_are_options_of_the_custom_scope_alone():
     [
         ({"strategy": "dense"}, {}),
         ({"strategy": "IMP"}, {}),
-        ({"strategy": "IMP", "settings": {"rewind_to": 3}, "tau": 9}, {"tau": 9, "rewind_to": 3}),
+        ({"strategy": "IMP", "settings": {"rewind_to": 3}, "density": 0.1}, {"density": 0.1, "rewind_to": 3}),
         ({"strategy": "static-random", "scope": "global"}, {"scope": "global"}),
         ({"strategy": "EWC", "schedule": "exponent"}, {"schedule": "exponent"}),
         ({"strategy": "Replay", "buffer_size": 20}, {"buffer_size": 20}),
@@ -133,9 +145,9 @@ def test_layer_densities_are_options_of_the_custom_scope_alone():
         ({"megabatches": "unknown"}, {"known_length": False}),
     ],
 )
-def test_usual_is_the_strategy_as_it_comes(options, differing):
+def test_the_default_variant_is_the_strategy_as_it_comes(options, differing):
     run = config(**options)
-    usual = run.usual()
+    usual = run.default_variant()
     assert usual.keys() == run.variant().keys()
     assert {name: value for name, value in run.variant().items() if usual[name] != value} == differing
 
@@ -159,49 +171,50 @@ def test_avalanche_strategies_have_their_own_memory():
 
 
 def test_every_field_becomes_an_option_with_a_description():
-    fields = {name: field for group in options_by_group().values() for name, field in group.items()}
+    fields = {name: field for group in by_group(RunConfig).values() for name, field in group.items()}
     assert fields.keys() == RunConfig.model_fields.keys()
     assert all(field.description for field in fields.values())
 
 
 def test_a_grid_is_all_combinations_and_repeats_nothing(tmp_path):
     options = {"stream": "synthetic", "strategy": ["dense", "APP"], "score": ["snip", "magnitude"], "seed": [0, 1]}
-    runs = expanded(options, profile="demo", data_root=tmp_path)
+    runs = expand(options, profile="demo", data_root=tmp_path)
     # dense reads no score, so its two scores are one run.
     assert len(runs) == 2 + 4
 
 
 def test_settings_make_a_grid_for_the_strategies_that_have_them(tmp_path):
     options = {"stream": "synthetic", "strategy": ["dense", "IMP"], "settings": {"rewind_to": ["0", "1"]}}
-    runs = [run for _, run in expanded(options, profile="demo", data_root=tmp_path)]
+    runs = [run.config for run in expand(options, profile="demo", data_root=tmp_path)]
     assert [(run.strategy, run.settings.get("rewind_to")) for run in runs] == [("dense", None), ("IMP", 0), ("IMP", 1)]
     with pytest.raises(UsageError, match="no strategy of this run has a setting 'evry': dense has none; IMP has rew"):
-        expanded({**options, "settings": {"evry": 1}}, profile="demo", data_root=tmp_path)
+        expand({**options, "settings": {"evry": 1}}, profile="demo", data_root=tmp_path)
     with pytest.raises(UsageError, match="one 'name: value' a line"):
-        expanded({**options, "settings": 3}, profile="demo", data_root=tmp_path)
+        expand({**options, "settings": 3}, profile="demo", data_root=tmp_path)
 
 
 def test_pairs_on_the_command_line():
-    assert given({"settings": ("a=1", "b=x=y", "a=2"), "layer_density": ("conv1=0.5",), "seed": (1,)}) == {
+    assert collect_given({"settings": ("a=1", "b=x=y", "a=2"), "layer_density": ("conv1=0.5",), "seed": (1,)}) == {
         "settings": {"a": ["1", "2"], "b": "x=y"},
         "layer_density": {"conv1": "0.5"},
         "seed": 1,
     }
     with pytest.raises(UsageError, match="--layer-density conv1 is given more than once"):
-        given({"layer_density": ("conv1=1", "conv1=2")})
+        collect_given({"layer_density": ("conv1=1", "conv1=2")})
     for wrong in ("a", "=1", "a="):
         with pytest.raises(UsageError, match="--set takes NAME=VALUE"):
-            given({"settings": (wrong,)})
+            collect_given({"settings": (wrong,)})
 
 
 def test_profile_follows_the_images(tmp_path):
     def profile(**options):
-        [(name, _)] = expanded({"strategy": "APP", **options}, profile=None, data_root=tmp_path)
-        return name
+        [run] = expand({"strategy": "APP", **options}, profile=None, data_root=tmp_path)
+        return run.profile
 
     assert profile(stream="restricted_imagenet_fewshot") == "demo"
     assert profile(stream="cifar10") == "paper"
     assert profile(stream="cifar10", data="synthetic") == "demo"
+    assert profile(stream="digits") == "demo", "a stream may name its own"
     (tmp_path / "train").mkdir()
     (tmp_path / "val").mkdir()
     assert profile(stream="restricted_imagenet_fewshot") == "paper"
@@ -209,7 +222,7 @@ def test_profile_follows_the_images(tmp_path):
 
 def test_unknown_profile(tmp_path):
     with pytest.raises(UsageError, match="known are demo, paper"):
-        expanded({"stream": "digits", "strategy": "APP"}, profile="quick", data_root=tmp_path)
+        expand({"stream": "digits", "strategy": "APP"}, profile="quick", data_root=tmp_path)
 
 
 def test_scores_that_look_at_no_sample_have_no_sample_size():
@@ -224,13 +237,13 @@ def test_layers_of_a_plain_sequence_are_numbers_in_yaml():
 
 def test_flags_win_over_the_file_and_take_its_other_words_along():
     document = {"tau": 3, "scope": "custom", "layer_density": {"a": 1, "b": 2}, "settings": {"every": 7}}
-    assert merged(document, {"density": 0.5}).keys() == document.keys() - {"tau"} | {"density"}
-    joined = merged({**document, "known_length": True}, {"settings": {"until": 1}, "megabatches": "unknown"})
+    assert merge(document, {"density": 0.5}).keys() == document.keys() - {"tau"} | {"density"}
+    joined = merge({**document, "known_length": True}, {"settings": {"until": 1}, "megabatches": "unknown"})
     assert joined["settings"] == {"every": 7, "until": 1} and "known_length" not in joined
-    assert "layer_density" not in merged(document, {"scope": "global"})
-    assert merged(document, {"layer_density": {"b": 3}})["layer_density"] == {"a": 1, "b": 3}
-    assert "tau" not in merged(document, {"structure": "2:4"})
-    assert merged(document, {"structure": "filters"})["tau"] == 3
+    assert "layer_density" not in merge(document, {"scope": "global"})
+    assert merge(document, {"layer_density": {"b": 3}})["layer_density"] == {"a": 1, "b": 3}
+    assert "tau" not in merge(document, {"structure": "2:4"})
+    assert merge(document, {"structure": "filters"})["tau"] == 3
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1", "just words"])
@@ -241,3 +254,53 @@ def test_config_files_hold_options(tmp_path, text):
         load_file(path)
     with pytest.raises(UsageError, match="cannot read"):
         load_file(Path(tmp_path / "missing.yaml"))
+
+
+def test_every_field_has_a_role_and_the_identity_is_made_of_the_roles():
+    assert {role_of(field) for field in RunConfig.model_fields.values()} == {"protocol", "variant", "seed", "execution"}
+    assert with_role(RunConfig, "seed") == ["seed"]
+    assert set(with_role(RunConfig, "execution")) == {"skip_corrupt", "compile", "device"}
+    identity = config(seed=3).identity("f" * 16)
+    assert identity.protocol.keys() - {"stream_version", "model_version", "protocol_version"} < set(
+        with_role(RunConfig, "protocol")
+    )
+    assert (identity.seed, identity.data_fingerprint) == (3, "f" * 16)
+
+
+def test_the_identity_changes_with_what_shapes_a_result_and_with_nothing_else():
+    base = config().identity("a")
+    for same in ({"device": "cpu"}, {"compile": True}, {"skip_corrupt": True}, {"buffer_size": 7}, {"tau": 4.5}):
+        assert config(**same).identity("a").key == base.key
+    for other in ({"seed": 1}, {"score": "magnitude"}, {"epochs": 3}, {"strategy": "dense"}, {"ties": "first"}):
+        assert config(**other).identity("a").key != base.key
+    assert config().identity("b").key != base.key
+
+
+@pytest.mark.parametrize("written", ["2:4", "02:04", " 2 : 4", "\uff12:\uff14"])
+def test_one_structure_is_written_in_many_ways_and_is_one_run(written):
+    assert config(structure=written) == config(structure="2:4")
+
+
+def test_options_that_are_not_read_make_no_further_run(tmp_path):
+    first, second = ({"stream": "digits", "strategy": "dense", "density": density} for density in (0.1, 0.2))
+    runs = [run for options in (first, second) for run in expand(options, profile=None, data_root=tmp_path)]
+    assert runs[0].config.identity() == runs[1].config.identity()
+
+
+def test_what_other_fields_make_meaningless_is_not_in_the_protocol():
+    assert config(optimizer="adamw", momentum=0.5).protocol() == config(optimizer="adamw").protocol()
+    assert config(lr_schedule="cosine", lr_decay=0.5).protocol() == config(lr_schedule="cosine").protocol()
+    assert config(momentum=0.5).protocol() != config().protocol() != config(lr_decay=0.5).protocol()
+
+
+def test_fields_of_the_protocol_that_came_later_say_what_was_before():
+    assert earlier_values(RunConfig) == {
+        "ties": "first", "optimizer": "sgd", "lr_schedule": "multistep", "precision": "fp32"
+    }  # fmt: skip
+
+
+def test_all_shots_unsets_what_a_profile_says(tmp_path):
+    assert config().shots == 108
+    assert config(shots="all", test_shots="all").shots is None
+    options = {"stream": "synthetic", "strategy": "dense", "shots": ["all", "5"]}
+    assert [run.config.shots for run in expand(options, profile="demo", data_root=tmp_path)] == [None, 5]

@@ -12,7 +12,7 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from benchmark.tracking import PREFIX
+from leaderboards.store import PREFIX
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from benchmark.config import resolved
-from benchmark.experiment import prepare, run
+from benchmark.config.profiles import resolve
+from benchmark.recording.store import Store
 from benchmark.recording.trace import AFTER_PLUGINS, BEFORE_PLUGINS, RECORDED_STEPS, TRACE, StepTrace
-from benchmark.tracking import Store
+from benchmark.running.prepare import prepare
+from benchmark.running.run import run
 from strategies.anytime import AnytimeStrategy
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ def prepared(cache, tmp_path):
 
     def make(**options):
         small = {"stream": "digits", "strategy": "APP", "model": "mlp", "megabatches": 3, "epochs": 2, **options}
-        return prepare(resolved(small, profile="demo"), data_root=tmp_path, cache=cache)
+        return prepare(resolve(small, profile="demo"), data_root=tmp_path, cache=cache)
 
     return make
 
@@ -54,7 +55,7 @@ def spans(events, names):
 @pytest.fixture(scope="module")
 def traced_run(store, cache, tmp_path_factory):
     options = {"stream": "digits", "strategy": "APP", "model": "cnn", "megabatches": 3, "epochs": 2}
-    one = prepare(resolved(options, profile="demo"), data_root=tmp_path_factory.mktemp("data"), cache=cache)
+    one = prepare(resolve(options, profile="demo"), data_root=tmp_path_factory.mktemp("data"), cache=cache)
     return run(one, store=store), run(one, store=store, trace=True)
 
 

@@ -13,7 +13,7 @@ from avalanche.benchmarks import datasets as avalanche_datasets
 
 from benchmark.errors import DataNotFound, UsageError
 from benchmark.registry import STREAMS
-from benchmark.streams import restricted_imagenet, tiny_restricted_imagenet
+from benchmark.streams.sources import restricted_imagenet, tiny_restricted_imagenet
 
 LAYOUTS = {
     "restricted_imagenet": restricted_imagenet.GROUPS,
