@@ -101,7 +101,6 @@ ALONE = """
 import json, sys, time
 from benchmark.config.profiles import resolve
 from benchmark.running.prepare import prepare
-from benchmark.running import run as run_module
 from benchmark.running.run import run
 options, folder = json.loads(sys.argv[1]), sys.argv[2]
 config = resolve(options, profile="demo")
