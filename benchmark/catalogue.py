@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,7 +49,7 @@ def pages() -> dict[str, str]:
     return found | {"README.md": "\n\n".join(index) + "\n"}
 
 
-def page(registry: Registry, entry: Entry, flag: str) -> str:
+def page(registry: Registry[Any], entry: Entry[Any], flag: str) -> str:
     """One entry: how to ask for it, what it is, where it comes from."""
     facts = [f"- {registry.kind}, version {entry.version}: `{flag} {entry.name}`"]
     if entry.reference:

@@ -310,9 +310,10 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def _distribution(point: EntryPoint) -> str:
     if point.dist is None:
         return f"installed: {point.value}"
-    # A package may have no description, and older ones no metadata at all.
+    # A package may leave any of them out, and reading what is not there is an error in newer versions of Python.
     about = point.dist.metadata
-    return f"{about.get('Summary') or point.value} ({about.get('Name', '?')} {about.get('Version', '?')})"
+    summary, name, version = (about[key] if key in about else "" for key in ("Summary", "Name", "Version"))
+    return f"{summary or point.value} ({name} {version})"
 
 
 STRATEGIES = Registry("strategy", "STRATEGIES", "strategies", "anytime_bench.strategies", StrategyTraits)

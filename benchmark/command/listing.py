@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 from benchmark.registry import MODELS, STREAMS
-from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES
+from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES, Registry
 
-HEADINGS = {
+HEADINGS: dict[str, Registry[Any]] = {
     "Streams (--stream)": STREAMS,
     "Strategies (--strategy)": STRATEGIES,
     "Scores (--score)": SCORES,

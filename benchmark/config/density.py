@@ -28,7 +28,7 @@ def with_density(options: dict[str, Any], *, structured: bool) -> dict[str, Any]
         if "density" in options:
             raise UsageError("--tau and --density say the same thing: give one of them")
         rest["density"] = _of_tau(options["tau"])
-    # Anything but a text is for the validation of the configuration to refuse.
+    # Anything but a text is refused as a structure, in words of its own.
     named = structured and isinstance(rest.get("structure"), str)
     fixed = _of_structure(rest["structure"]) if named else None
     if fixed is None:

@@ -21,6 +21,7 @@ from strategies.registry import (
     SCHEDULES,
     SCORES,
     STRATEGIES,
+    Registry,
     n_and_m,
     structure_entry,
     structure_name,
@@ -29,7 +30,7 @@ from strategies.registry import (
 PROTOCOL_VERSION = 2
 """Bumped when the protocol itself changes meaning: results of two versions never share a leaderboard."""
 
-NAMED = {
+NAMED: dict[str, Registry[Any]] = {
     "stream": STREAMS,
     "strategy": STRATEGIES,
     "score": SCORES,
@@ -40,7 +41,7 @@ NAMED = {
 }
 """Fields that hold the name of an entry -> its registry."""
 
-VERSIONED = {"score": SCORES, "schedule": SCHEDULES, "scope": DISTRIBUTIONS}
+VERSIONED: dict[str, Registry[Any]] = {"score": SCORES, "schedule": SCHEDULES, "scope": DISTRIBUTIONS}
 """Options of a variant that have versions of their own."""
 
 

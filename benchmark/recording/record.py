@@ -29,13 +29,13 @@ class RunRecord:
         name: for a reader of MLflow's pages: stream, variant and seed.
         params: every field of the configuration.
         tags: what boards are made from, and provenance.
-        dataset: which images.
+        dataset: which images; None: nothing is said of them.
     """
 
     name: str
     params: Mapping[str, Any]
     tags: Mapping[str, str]
-    dataset: Dataset
+    dataset: Dataset | None = None
 
 
 def describe_run(config: RunConfig, stream: Stream, profile: str, device: str) -> RunRecord:

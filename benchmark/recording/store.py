@@ -105,8 +105,9 @@ class Store:
         try:
             shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
             self.client.log_batch(run_id, params=shown)
-            context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
-            self.client.log_inputs(run_id, [DatasetInput(record.dataset, [context])])
+            if record.dataset is not None:
+                context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
+                self.client.log_inputs(run_id, [DatasetInput(record.dataset, [context])])
             yield logger
             logger.flush()
         except BaseException as error:

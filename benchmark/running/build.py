@@ -89,7 +89,7 @@ def make_learner(config: RunConfig, stream: Stream, device: str) -> Learner:
         seed=config.seed,
         device=device,
         loader=stream.loader,
-        **({"buffer_size": config.buffer_size} if keeps_buffer else {}),
+        buffer_size=config.buffer_size if keeps_buffer else Learner.buffer_size,
     )
 
 

@@ -11,7 +11,7 @@ class Diverged(ArithmeticError):
     """Loss or weights are no longer finite; the message says at which megabatch and epoch."""
 
 
-class DivergenceGuard(SupervisedPlugin, supports_distributed=False):
+class DivergenceGuard(SupervisedPlugin):
     """Looks at the end of each epoch whether its losses and the weights it left are all finite.
 
     Losses are added up on the device, so that nothing waits for them within an epoch.

@@ -104,7 +104,7 @@ def plain(config, data):
             if epoch + 1 in [round(milestone * config.epochs) for milestone in config.milestones]:
                 optimizer.param_groups[0]["lr"] *= config.lr_decay
             right = correct(model, data.train.pixels[held_out], data.train.targets[held_out])
-            if right > most:
+            if right >= most:
                 most, kept = right, copy.deepcopy(model.state_dict())
         model.load_state_dict(kept)
         errors.append(len(data.test) - correct(model, data.test.pixels, data.test.targets))

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmark.streams.protocols.alma import alma_scenario
 from strategies.anytime import AnytimeStrategy, Learner
-from strategies.pruning.distributions import global_ranking
+from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import Progressive
 from strategies.pruning.scores.snip import snip
@@ -42,7 +42,7 @@ def make_model(draw: int) -> nn.Module:
 def trained(scenario):
     """Function: train APP-like over the scenario with the given metrics and extra plugins; returns the strategy."""
 
-    def train(*metrics, plugins=(), epochs=3, tau=4.5):
+    def train(*metrics, plugins=(), epochs=3, density=0.8**4.5):
         torch.manual_seed(0)
         learner = Learner(
             make_model=make_model,
@@ -53,7 +53,7 @@ def trained(scenario):
             evaluator=EvaluationPlugin(*metrics),
             plugins=plugins,
         )
-        pruner = PruningPlugin(score=snip, distribution=global_ranking, schedule=Progressive(tau, MEGABATCHES))
+        pruner = PruningPlugin(PruningParts(score=snip, schedule=Progressive(density, MEGABATCHES)))
         strategy = AnytimeStrategy(learner=learner, plugins=[pruner])
         for experience in scenario.train_stream:
             strategy.train(experience, eval_streams=[])

@@ -43,9 +43,9 @@ def test_training_flops_are_three_forward_passes_of_every_trained_sample(scenari
 
 
 def test_skipping_zeros_saves_what_is_pruned_and_no_more(scenario, trained):
-    dense = trained(Compute(), tau=1e-12).evaluator.get_last_metrics()
+    dense = trained(Compute(), density=1.0).evaluator.get_last_metrics()
     assert dense["compute/train_flops_if_skipped"] == pytest.approx(dense["compute/train_flops"])
-    sparse = trained(Compute(), tau=4.5).evaluator.get_last_metrics()
+    sparse = trained(Compute(), density=0.8**4.5).evaluator.get_last_metrics()
     ratio = sparse["compute/train_flops_if_skipped"] / sparse["compute/train_flops"]
     assert 0.8**4.5 < ratio < 0.8
 

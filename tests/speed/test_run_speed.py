@@ -13,10 +13,10 @@ from time import perf_counter
 import pytest
 from avalanche.training.plugins import EvaluationPlugin
 
-from benchmark import experiment
 from benchmark.config.profiles import resolve
 from benchmark.metrics import gap
 from benchmark.recording.store import Store
+from benchmark.running import run as run_module
 from benchmark.running.prepare import prepare
 from benchmark.running.progress import RunProgress
 from benchmark.running.run import run
@@ -71,8 +71,8 @@ def test_share_of_measuring(options, device, tmp_path, monkeypatch, report):
     measuring, forward = Clock(), Clock()
     for module, name in ((selection, "correct_and_loss"), (gap, "count_correct")):
         monkeypatch.setattr(module, name, forward.wrap(getattr(module, name)))
-    monkeypatch.setattr(experiment, "_log_artifacts", measuring.wrap(experiment._log_artifacts))
-    build = experiment.build_strategy
+    monkeypatch.setattr(run_module, "write_artifacts", measuring.wrap(run_module.write_artifacts))
+    build = run_module.build_strategy
 
     def observed(*args, **kwargs):
         strategy = build(*args, **kwargs)
@@ -83,7 +83,7 @@ def test_share_of_measuring(options, device, tmp_path, monkeypatch, report):
                         setattr(plugin, event, measuring.wrap(getattr(plugin, event)))
         return strategy
 
-    monkeypatch.setattr(experiment, "build_strategy", observed)
+    monkeypatch.setattr(run_module, "build_strategy", observed)
     config = resolve({"stream": "synthetic", "strategy": "APP", "device": device, **options}, profile="demo")
     prepared = prepare(config, data_root=tmp_path, cache=tmp_path)
     store = Store(None, tmp_path, "speed")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from strategies import rigl
-from strategies.learning import selection
 from strategies.anytime import Pruning
+from strategies.learning import selection
 from strategies.learning.evaluation import count_correct
 from strategies.pruning import regrow
 from strategies.pruning.masks import Masks, prunable_weights

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import torch
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
@@ -17,11 +19,16 @@ from mlflow import MlflowClient
 from torch import nn
 from torch.optim import SGD
 
+from benchmark.config.profiles import resolve
 from benchmark.errors import UsageError
 from benchmark.recording.logger import BATCH, legal_name
 from benchmark.recording.provenance import provenance
+from benchmark.recording.record import RunRecord, describe_run
 from benchmark.recording.store import Store
+from benchmark.running.prepare import prepare
+from benchmark.streams.build import build_stream
 from benchmark.streams.protocols.alma import alma_scenario
+from leaderboards.collect import collect
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,7 @@ def test_points_are_sent_in_batches_with_their_steps(store):
             calls.append(len(kwargs.get("metrics", ())))
             return super().log_batch(*args, **kwargs)
 
-    with store.run("batches", {}, {}) as logger:
+    with store.run(RunRecord("batches", {}, {})) as logger:
         logger.client = Counting(store.uri)
         for step in range(BATCH + 5):
             logger.log_single_metric("series", step / 2, step)
@@ -59,7 +66,7 @@ def test_points_are_sent_in_batches_with_their_steps(store):
 
 
 def test_a_failed_run_says_why(store):
-    with pytest.raises(ZeroDivisionError), store.run("fails", {"a": 1}, {}) as logger:
+    with pytest.raises(ZeroDivisionError), store.run(RunRecord("fails", {"a": 1}, {})) as logger:
         _ = 1 / 0
     run = store.client.get_run(logger.run_id)
     assert run.info.status == "FAILED"
@@ -68,13 +75,13 @@ def test_a_failed_run_says_why(store):
 
 
 def test_an_interrupted_run_is_killed(store):
-    with pytest.raises(KeyboardInterrupt), store.run("stops", {}, {}) as logger:
+    with pytest.raises(KeyboardInterrupt), store.run(RunRecord("stops", {}, {})) as logger:
         raise KeyboardInterrupt
     assert store.client.get_run(logger.run_id).info.status == "KILLED"
 
 
 def test_artifacts_lie_under_an_absolute_address(store):
-    with store.run("artifacts", {}, {}) as logger:
+    with store.run(RunRecord("artifacts", {}, {})) as logger:
         pass
     assert store.client.get_run(logger.run_id).info.artifact_uri.startswith("file:///")
 
@@ -82,7 +89,43 @@ def test_artifacts_lie_under_an_absolute_address(store):
 def test_provenance_names_versions_and_hardware():
     tags = provenance()
     for name in ("commit", "dirty", "hardware", "python", "version.torch", "version.avalanche-lib"):
-        assert tags[f"anytime_bench.{name}"]
+        assert tags[name]
+
+
+def test_provenance_says_what_decides_the_last_digits():
+    tags = provenance()
+    assert tags["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert tags["threads"] == str(torch.get_num_threads())
+    if Path("/proc/cpuinfo").exists():
+        said = Path("/proc/cpuinfo").read_text()
+        facts = [("cpu_family", "cpu family"), ("cpu_model", "model"), ("cpu_stepping", "stepping")]
+        for tag, line in [(tag, line) for tag, line in facts if f"{line}\t" in said]:
+            assert re.search(rf"^{line}\s*: {re.escape(tags[tag])}$", said, flags=re.M)
+
+
+def test_a_run_is_recorded_with_its_name_source_images_and_parent(tmp_path):
+    config = resolve({"stream": "digits", "strategy": "IMP", "density": 0.1, "seed": 4}, profile="demo")
+    prepared = prepare(config, data_root=tmp_path, cache=tmp_path)
+    record = describe_run(config, build_stream(config, prepared.data, "cpu"), "demo", "cpu")
+    assert record.name == "digits IMP (density 0.1) seed 4"
+    base = Store(None, tmp_path, "tests")
+    with base.group("2 runs") as parent, Store(None, tmp_path, "tests", parent=parent).run(record) as logger:
+        pass
+    run = base.client.get_run(logger.run_id)
+    assert run.info.run_name == record.name
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert run.data.tags["mlflow.source.name"] and run.data.tags["mlflow.source.type"] == "LOCAL"
+    [images] = run.inputs.dataset_inputs
+    assert (images.dataset.name, images.dataset.digest) == ("digits", run.data.tags["anytime_bench.data_fingerprint"])
+    assert run.data.tags["anytime_bench.identity"] == config.identity(images.dataset.digest).key
+    assert base.client.get_run(parent).info.status == "FINISHED"
+    assert len(collect(base.uri)) == 1, "the parent is no result"
+
+
+def test_a_group_that_is_interrupted_is_killed(store):
+    with pytest.raises(KeyboardInterrupt), store.group("two runs") as parent:
+        raise KeyboardInterrupt
+    assert store.client.get_run(parent).info.status == "KILLED"
 
 
 def test_unwritable_output_is_refused(tmp_path):
@@ -145,7 +188,7 @@ def test_any_avalanche_strategy_can_be_tracked_on_a_server(server, tmp_path):
     targets = [y for _, y in points]
     scenario = alma_scenario(points, points[:20], targets, targets[:20], megabatches=2)
     store = Store(server, tmp_path, "remote")
-    with store.run("naive", {"lr": 0.1}, {"kind": "test"}) as logger:
+    with store.run(RunRecord("naive", {"lr": 0.1}, {"kind": "test"})) as logger:
         model = nn.Sequential(nn.Linear(6, 2))
         strategy = Naive(
             model=model,
