@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from benchmark.command.options import merge
+from benchmark.command.options import flag_of, merge
+from benchmark.command.preview import describe, expect
 from benchmark.command.summary import summarise
 from benchmark.config.files import load_file
 from benchmark.config.grid import Planned, expand
@@ -22,7 +22,7 @@ from benchmark.engines.job import Failure, Job, Place
 from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
 from benchmark.recording.slim import can_be_slimmed, check_slim
-from benchmark.recording.store import Store
+from benchmark.recording.store import Store, check_place
 from benchmark.running.prepare import Prepared, prepare
 from benchmark.streams.loading.images import StreamData
 from leaderboards.boards import write_boards
@@ -65,18 +65,17 @@ class Session:
             self.notes += check_slim([run.config for run in runs.values()])
         return list(runs.values())
 
-    def describe(self, runs: Sequence[Planned]) -> str:
-        """What would run, as a configuration file that ``--config`` takes."""
-        parts = [f"# {note}" for note in self.notes]
-        for number, run in enumerate(runs, start=1):
-            config = run.config
-            source = source_of(config.stream, config.data, self.data_root)
-            density = f", density {config.density:.4f}" if "density" in config.options() else ""
-            parts.append(f"# run {number} of {len(runs)}: {source} images{density}")
-            fields = {"profile": run.profile, **config.model_dump(mode="json")}
-            parts.append(yaml.safe_dump(fields, sort_keys=False).rstrip())
-            parts.append("---")
-        return "\n".join(parts[:-1])
+    def preview(self, runs: Sequence[Planned]) -> str:
+        """What would run and how long it would take; trains no more than some steps and records nothing.
+
+        Raises:
+            UsageError: a run could not start.
+        """
+        check_place(self.tracking_uri, self.output)
+        self._say_stand_ins(runs)
+        expected = expect(runs, data_root=self.data_root, cache=self.cache)
+        notes = dict.fromkeys([*self.notes, *(note for one in expected for note in one.prepared.notes)])
+        return describe(expected, [run.profile for run in runs], list(notes))
 
     def execute(
         self, runs: Sequence[Planned], *, jobs: int = 1, slim: bool = False, profile_trace: bool = False
@@ -118,16 +117,20 @@ class Session:
         return failed
 
     def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:
+        self._say_stand_ins(runs)
+        prepared = [
+            prepare(run.config, data_root=self.data_root, cache=self.cache, loaded=loaded, given=run.given)
+            for run in runs
+        ]
+        for note in dict.fromkeys([*self.notes, *(note for one in prepared for note in one.notes)]):
+            say(note)
+        return prepared
+
+    def _say_stand_ins(self, runs: Sequence[Planned]) -> None:
         for config in {(run.config.stream, run.config.data): run.config for run in runs}.values():
             if source_of(config.stream, config.data, self.data_root) == "synthetic":
                 why = "" if config.data == "synthetic" or config.stream == "synthetic" else self._why(config.stream)
                 say(f"STAND-IN IMAGES: {config.stream} runs on procedurally made images, not on real ones{why}.")
-        for note in self.notes:
-            say(note)
-        return [
-            prepare(run.config, data_root=self.data_root, cache=self.cache, loaded=loaded, given=run.given)
-            for run in runs
-        ]
 
     def _why(self, stream: str) -> str:
         return f" (no images of it in {self.data_root}/, and no public download; --data real explains)"
@@ -154,7 +157,7 @@ def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> li
         if STRATEGIES.load(config.strategy).traits.memory != "own":
             used |= {"replay", *({"buffer_size"} if config.replay == "buffer" else ())}
         optional = (*PRUNING, "tau", "replay", "buffer_size")
-        unused = [f"--{name.replace('_', '-')}" for name in optional if name in given and name not in used]
+        unused = [flag_of(name) for name in optional if name in given and name not in used]
         if unused:
             notes.append(f"Note: {config.strategy} does not use {', '.join(unused)}.")
     return notes

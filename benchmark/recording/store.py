@@ -24,6 +24,27 @@ VALUE_LENGTH = 500
 """Characters of a parameter, or of the reason of a failure."""
 
 
+def check_place(tracking_uri: str | None, output: Path) -> None:
+    """Make sure that runs can be recorded there, as far as that can be known without writing anything.
+
+    Raises:
+        UsageError: a tracking server does not answer, or the output folder cannot be written.
+    """
+    try:
+        with reaching(tracking_uri or ""):
+            folder = next(one for one in (output.absolute(), *output.absolute().parents) if one.exists())
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    except BoardError as error:
+        raise UsageError(str(error)) from error
+
+
+def _unwritable(output: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output")
+
+
 class Store:
     """An MLflow store that has been reached, with the experiment that runs go into.
 
@@ -67,7 +88,7 @@ class Store:
                 self.client = MlflowClient(self.uri)
                 self.experiment_id = self._experiment(experiment, output)
         except OSError as error:
-            raise UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output") from error
+            raise _unwritable(output, error) from error
         except BoardError as error:
             raise UsageError(str(error)) from error
 

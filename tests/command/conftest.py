@@ -39,6 +39,22 @@ def command(tmp_path, cache):
     return run
 
 
+@pytest.fixture
+def called(tmp_path, cache, monkeypatch, capsys):
+    """Function: the command in this process, in an empty folder: its exit code, what it printed and what it said."""
+    from benchmark.run import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANYTIME_BENCH_CACHE", str(cache))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        return (ended.value.code, *capsys.readouterr())
+
+    return call
+
+
 def write_images(folder: Path, count: int, size: int = 32, seed: int = 0) -> None:
     """``count`` random JPEG files."""
     folder.mkdir(parents=True, exist_ok=True)

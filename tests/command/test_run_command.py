@@ -253,31 +253,9 @@ def test_interruption_exits_with_130_and_marks_the_run(command, tmp_path, cache)
     assert run.info.status == "KILLED"
 
 
-def test_what_a_dry_run_prints_of_a_grid_comes_back_through_config(command, tmp_path):
-    grid = ("--strategy", "RigL", "--strategy", "dense", "--set", "every=5", "--set", "every=50", "--profile", "demo")
-    printed = command("--stream", "digits", *grid, "--score", "snip", "--dry-run").stdout
-    assert printed.count("\n---\n") == 2 and printed.startswith("# Note: RigL does not use --score")
-    (tmp_path / "grid.yaml").write_text(printed)
-    again = command("--config", "grid.yaml", "--dry-run").stdout
-    runs = [line for line in printed.splitlines() if not line.startswith("# Note")]
-    assert again.splitlines() == runs
-    changed = command("--config", "grid.yaml", "--set", "until=0.5", "--density", "0.1", "--dry-run").stdout
-    assert changed.count("every: 5\n") == changed.count("every: 50\n") == 1 and changed.count("until: 0.5") == 2
-
-
 def test_warnings_about_pruning_are_notes(command):
     done = command(
         "--stream", "digits", "--strategy", "OSP", "--structure", "filters", "--density", "0.0001", *TINY
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Note: density 0.0001 cannot be reached" in done.stderr and "Warning" not in done.stderr
-
-
-def test_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(command, tmp_path):
-    import yaml
-
-    done = command("--stream", "digits", "--strategy", "APP", "--seed", "3", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    described = yaml.safe_load(done.stdout)
-    assert described["seed"] == 3 and described["strategy"] == "APP" and described["epochs"] == 50
-    assert not list(tmp_path.iterdir())
