@@ -1,4 +1,4 @@
-"""The registries of streams and models; those of strategies, scores and scopes are in :mod:`strategies.registry`."""
+"""The registries of streams, models and metrics; those of strategies and their parts: :mod:`strategies.registry`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from leaderboards.glossary import Measure
 from strategies.registry import Registry, RegistryError
 
 
@@ -58,5 +59,24 @@ class ModelTraits:
     min_resolution: int = 1
 
 
+@dataclass(frozen=True)
+class MetricTraits:
+    """What is to be known of a metric before it measures.
+
+    Attributes:
+        measures: the glossary of the series that it emits, all of them.
+        order: where it stands among the metrics of a run, ascending. Those below 50 belong to the run; the clock of
+            ``resources`` stops at 50; those above it look at the data once more, which no clock counts.
+    """
+
+    measures: tuple[Measure, ...]
+    order: int = 100
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(one, Measure) for one in self.measures):
+            raise RegistryError("measures are a tuple of leaderboards.glossary.Measure")
+
+
 STREAMS = Registry("stream", "STREAMS", "benchmark.streams", "anytime_bench.streams", StreamTraits)
 MODELS = Registry("model", "MODELS", "benchmark.models", "anytime_bench.models", ModelTraits)
+METRICS = Registry("metric", "METRICS", "benchmark.metrics", "anytime_bench.metrics", MetricTraits)

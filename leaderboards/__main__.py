@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.memory import collector_paused
 
 EPILOG = """\b
@@ -34,7 +35,7 @@ Examples:
     show_default=True,
     help="folder of the pages",
 )
-@click.option("--sort", default="cer_rate", show_default=True, help="column that orders the rows, best first")
+@click.option("--sort", default=DEFAULT_SORT, show_default=True, help="measure that orders the rows, best first")
 @click.option("--reverse", is_flag=True, help="worst first")
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 @click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
@@ -49,17 +50,17 @@ def main(
     contrast: str | None,
 ) -> None:
     """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
-    from leaderboards.boards import write_boards
     from leaderboards.errors import BoardError
+    from leaderboards.publish import publish
 
     try:
-        index = write_boards(
+        publish(
             tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across, contrast=contrast
         )
     except BoardError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    click.echo(f"Leaderboards: {index}")
+    click.echo(f"Leaderboards: {output / 'README.md'}")
 
 
 if __name__ == "__main__":

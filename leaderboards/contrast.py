@@ -9,23 +9,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import pandas as pd
-
-from leaderboards.boards import Board, Row, boards, row_name
-from leaderboards.collect import EARLIER
-from leaderboards.columns import BY_KEY
+from leaderboards.boards import Board, Row, boards
+from leaderboards.collect import Records
 from leaderboards.errors import BoardError
+from leaderboards.names import row_name
+from leaderboards.record import EARLIER
 from leaderboards.statistics import Comparison, Estimate, estimate, holm, paired
 
-METRICS = ("cer_rate", "accuracy")
-"""Keys of the columns that are compared."""
-
-TIME = "seconds"
+TIME = "time/train_seconds"
+"""Metric whose ratios are shown beside the comparisons."""
 
 ALL = "All variants"
 
 Values = Mapping[str, Mapping[int, float]]
-"""Key of a column -> seed -> value; of training time its logarithm, so that differences are ratios."""
+"""Key of a measure -> seed -> value; of training time its logarithm, so that differences are ratios."""
 
 
 @dataclass
@@ -48,7 +45,7 @@ class Line:
 
     Attributes:
         seeds: how many both have.
-        compared: key of a column -> comparison, for those of :data:`METRICS` that both have.
+        compared: key of a measure -> comparison, for those of the place ``contrast`` that both have.
         time_ratio: geometric mean over common seeds of training time, other / reference; None if it is not known.
     """
 
@@ -79,7 +76,7 @@ class Contrast:
     unpaired: int
 
 
-def contrasts(runs: pd.DataFrame, field: str) -> list[Contrast]:
+def contrasts(records: Records, field: str) -> list[Contrast]:
     """Compare the values of a protocol field wherever runs differ in nothing else.
 
     The reference is the value that most runs have. Among equals it is the one that all runs had before the field
@@ -87,13 +84,13 @@ def contrasts(runs: pd.DataFrame, field: str) -> list[Contrast]:
     this order.
 
     Args:
-        runs: what :func:`leaderboards.collect.collect` returned, not empty.
+        records: what :func:`leaderboards.collect.collect` returned, not empty.
         field: of the protocol.
 
     Raises:
         BoardError: no such field, or no runs that differ in it alone.
     """
-    found = boards(runs, across=(field,))
+    found = boards(records, across=(field,))
     counts: Counter[str] = Counter()
     for board in found:
         for row in board.rows:
@@ -120,7 +117,8 @@ def _of_board(board: Board, field: str, order: Sequence[str]) -> Iterable[Contra
     ours = by_value[reference]
     for other in others:
         theirs = by_value[other]
-        both = {key: (_values(ours[key]), _values(theirs[key])) for key in ours if key in theirs}
+        metrics = {one.key: one.name for one in board.glossary.in_place("contrast")}
+        both = {key: (_values(ours[key], metrics), _values(theirs[key], metrics)) for key in ours if key in theirs}
         pairs = {key: pair for key, pair in both.items() if _common(*pair)}
         if pairs:
             lines = [_line(row_name(ours[key].runs), *pair) for key, pair in pairs.items()]
@@ -134,22 +132,27 @@ def _value(row: Row, field: str) -> str:
     return ", ".join(words)
 
 
-def _values(row: Row) -> Values:
-    values = {key: row.by_seed(BY_KEY[key].metric) for key in METRICS}
-    seconds = row.by_seed(BY_KEY[TIME].metric)
+def _values(row: Row, metrics: Mapping[str, str]) -> Values:
+    values = {key: row.by_seed(metric) for key, metric in metrics.items()}
+    seconds = row.by_seed(TIME)
     return {**values, TIME: {seed: math.log(value) for seed, value in seconds.items() if value > 0}}
 
 
 def _common(reference: Values, other: Values) -> set[int]:
     """Seeds that have one of the metrics under both values."""
-    return {seed for key in METRICS for seed in reference[key].keys() & other[key].keys()}
+    return {seed for key in _compared(reference) for seed in reference[key].keys() & other[key].keys()}
+
+
+def _compared(values: Values) -> list[str]:
+    """Keys of what is compared, without the training time."""
+    return [key for key in values if key != TIME]
 
 
 def _averaged(pairs: Collection[tuple[Values, Values]]) -> tuple[Values, Values]:
     """Means within each seed, over those variants that have it under both values."""
     reference: dict[str, dict[int, float]] = {}
     other: dict[str, dict[int, float]] = {}
-    for key in (*METRICS, TIME):
+    for key in next(iter(pairs))[0]:
         found = defaultdict(list)
         for ours, theirs in pairs:
             for seed in ours[key].keys() & theirs[key].keys():
@@ -161,7 +164,7 @@ def _averaged(pairs: Collection[tuple[Values, Values]]) -> tuple[Values, Values]
 
 def _line(name: str, reference: Values, other: Values) -> Line:
     compared = {}
-    for key in METRICS:
+    for key in _compared(reference):
         comparison = paired(other[key], reference[key])
         if comparison is not None:
             seeds = reference[key].keys() & other[key].keys()
@@ -175,7 +178,7 @@ def _line(name: str, reference: Values, other: Values) -> Line:
 def _correct(found: Sequence[Contrast]) -> None:
     """Fill in the corrected p values: each metric is a family of its own."""
     lines = [line for contrast in found for line in contrast.lines]
-    for key in METRICS:
+    for key in {key for line in lines for key in line.compared}:
         tested = [(one, p) for line in lines if (one := line.compared.get(key)) and (p := one.comparison.p) is not None]
         for (one, _), corrected in zip(tested, holm([p for _, p in tested]), strict=True):
             one.corrected = corrected

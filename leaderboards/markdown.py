@@ -1,58 +1,56 @@
-"""Boards as markdown: what a reader sees."""
+"""Reports as markdown: what a reader sees. Nothing is computed here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 from tabulate import tabulate
 
-from leaderboards.boards import Board, Row
-from leaderboards.columns import BY_KEY, COLUMNS, Column
-from leaderboards.contrast import ALL, METRICS, Contrast, Line
-from leaderboards.statistics import Estimate, holm, paired
-
-BASELINE = "dense"
-
-COMPARED = ("cer_rate", "accuracy", "gap_reference", "gap_clean")
-
-EACH_RUN = ("cer", "cer_rate", "accuracy", "gap_reference", "gap_clean", "density")
+from leaderboards.boards import Board
+from leaderboards.contrast import ALL, Contrast, Line
+from leaderboards.glossary import DEFAULT_SORT, Measure
+from leaderboards.names import contrast_name
+from leaderboards.report import BASELINE, Report, RowReport, parting_fields, provenance
+from leaderboards.statistics import Estimate
 
 INDEXED = ("megabatches", "shots", "replay", "model", "epochs")
 
 SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs", "batch_size", "resolution")
 
+SHORT_COMMIT = 7
+"""Characters of a commit that are shown."""
 
-def board_page(board: Board) -> str:
+
+def board_page(report: Report) -> str:
     """The page of one board: results, comparison with the dense baseline, protocol and provenance."""
+    board = report.board
     parts = [
         f"# {board.label}" + (f": {b} megabatches" if (b := board.protocol.get("megabatches")) else ""),
-        _lead(board),
-        _results(board),
+        *_older(report),
+        _lead(report),
+        _results(report),
         "Mean ± half the width of the 95 % t interval over seeds; **bold** is the best mean of its column, which "
         "says nothing about significance. No interval where there is only one seed.",
-        *_comparison(board),
+        *_several_commits(report),
+        *_comparison(report),
         "## Variants",
         "What each row was run with, and the versions of its parts. A row's name shows only what differs from the "
         "strategy's defaults.",
         _variants(board),
         "## Every run",
-        _every_run(board),
+        _every_run(report),
+        *_dirty_legend(report),
         "## Columns",
-        "\n".join(f"- {column.title}: {column.meaning}." for column in COLUMNS),
+        "\n".join(f"- {one.title}: {one.meaning}." for one in report.columns),
         "## Protocol",
         "All rows have in common:",
         _protocol(board),
         "## Provenance",
-        _provenance(board.runs),
+        _provenance(report.provenance, *report.started),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def contrast_name(field: str) -> str:
-    """File name of the page of a contrast."""
-    return f"contrast-{field}.md"
 
 
 def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
@@ -62,7 +60,8 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
         f"Runs that differ in `{field}` alone: the same images and strategy variant, otherwise the same protocol, "
         "paired by seed. The reference is the value that most runs have.",
     ]
-    parting = _parting([contrast.board for contrast in contrasts])
+    parting = parting_fields([contrast.board for contrast in contrasts], INDEXED)
+    measures = {one.key: one for contrast in contrasts for one in _contrasted_measures(contrast)}
     for contrast in contrasts:
         protocol = contrast.board.protocol
         fields = [f"{name} {_value(protocol[name])}" for name in [*INDEXED, *parting] if protocol.get(name) is not None]
@@ -74,10 +73,11 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
             lead,
             _contrasted(contrast),
         ]
+    runs = pd.concat([contrast.board.runs for contrast in contrasts])
     parts += [
         "## Columns",
         "- Seeds: those with a run under both values; everything else is over them.\n"
-        + "".join(f"- {BY_KEY[key].title}: {BY_KEY[key].meaning}.\n" for key in METRICS)
+        + "".join(f"- {one.title}: {one.meaning}.\n" for one in measures.values())
         + "- Difference: the mean of the paired differences, value minus reference. Means and differences are given "
         "± half the width of their 95 % t interval over seeds.\n"
         "- p: of the paired t test; p (Holm): corrected over all variants of this page, each metric by itself.\n"
@@ -87,44 +87,49 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
         "initialisation: pairs of different variants are not independent, so that the interval and p are over "
         "seeds. It is no part of Holm's correction.",
         "## Provenance",
-        _provenance(pd.concat([contrast.board.runs for contrast in contrasts])),
+        _provenance(provenance(runs), runs.started.min(), runs.started.max()),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _contrasted_measures(contrast: Contrast) -> list[Measure]:
+    return contrast.board.glossary.in_place("contrast")
+
+
 def _contrasted(contrast: Contrast) -> str:
     headers = ["Strategy", "Seeds"]
-    for key in METRICS:
-        title = BY_KEY[key].title
-        headers += [f"{title}, {contrast.reference}", f"{title}, {contrast.other}"]
-        headers += [f"{title} difference", "p", "p (Holm)"]
+    for one in _contrasted_measures(contrast):
+        headers += [f"{one.title}, {contrast.reference}", f"{one.title}, {contrast.other}"]
+        headers += [f"{one.title} difference", "p", "p (Holm)"]
     headers.append(f"Training time ratio, {contrast.other} / {contrast.reference}")
-    rows = [_contrast_cells(line) for line in (*contrast.lines, contrast.pooled)]
+    measures = _contrasted_measures(contrast)
+    rows = [_contrast_cells(line, measures) for line in (*contrast.lines, contrast.pooled)]
     return pipe(rows, [escape(header) for header in headers])
 
 
-def _contrast_cells(line: Line) -> list[str]:
+def _contrast_cells(line: Line, measures: Sequence[Measure]) -> list[str]:
     cells = [escape(line.name), str(line.seeds)]
-    for key in METRICS:
-        column, compared = BY_KEY[key], line.compared.get(key)
+    for measure in measures:
+        compared = line.compared.get(measure.key)
         if compared is None:
             cells += ["-"] * 5
             continue
-        cells += [cell(compared.reference, column), cell(compared.other, column)]
-        cells.append(cell(compared.comparison.difference, _signed(column)))
+        cells += [cell(compared.reference, measure), cell(compared.other, measure)]
+        cells.append(cell(compared.comparison.difference, signed(measure)))
         cells += ["-" if p is None else f"{p:.3f}" for p in (compared.comparison.p, compared.corrected)]
     return [*cells, "-" if line.time_ratio is None else f"{line.time_ratio:.3f}"]
 
 
-def index_page(boards: Sequence[Board], contrast: str | None = None) -> str:
+def index_page(reports: Sequence[Report], contrast: str | None = None) -> str:
     """A table of contents, one row a board; fields in which boards of one stream differ have a column.
 
     ``contrast`` is the protocol field of the contrast that has been made, if any: its page is linked.
     """
     rows = []
-    fields = [*INDEXED, *_parting(boards)]
+    boards = [one.board for one in reports]
+    fields = [*INDEXED, *parting_fields(boards, INDEXED)]
     for board in boards:
-        best = board.rows[0]
+        first, shown = board.rows[0], board.glossary.find(DEFAULT_SORT)
         rows.append(
             [
                 f"[{escape(board.label)}]({board.file_name})",
@@ -132,8 +137,8 @@ def index_page(boards: Sequence[Board], contrast: str | None = None) -> str:
                 *(escape(_value(board.protocol.get(name))) for name in fields),
                 str(len(board.rows)),
                 str(len(board.runs)),
-                escape(best.name),
-                cell(best.estimates.get("cer_rate"), BY_KEY["cer_rate"]),
+                escape(first.name),
+                "-" if shown is None else cell(first.estimates.get(shown.key), shown),
             ]
         )
     headers = [
@@ -151,16 +156,6 @@ def index_page(boards: Sequence[Board], contrast: str | None = None) -> str:
     return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"
 
 
-def _parting(boards: Sequence[Board]) -> list[str]:
-    """Further protocol fields that tell boards of the same images apart."""
-    values: dict[tuple[str, str], set[str]] = {}
-    for board in boards:
-        for name, value in board.protocol.items():
-            values.setdefault((board.label + board.data, name), set()).add(_value(value))
-    differing = {name for (_, name), found in values.items() if len(found) > 1}
-    return sorted(differing - set(INDEXED))
-
-
 def _value(value: object) -> str:
     return "-" if value is None else str(value)
 
@@ -176,14 +171,19 @@ def escape(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def cell(value: Estimate | None, column: Column) -> str:
-    """Mean and interval in the column's form."""
+def cell(value: Estimate | None, measure: Measure) -> str:
+    """Mean and interval in the measure's form."""
     if value is None:
         return "-"
-    mean = column.form.format(value.mean)
+    mean = measure.form.format(value.mean)
     if value.margin is None:
         return mean
-    return f"{mean} ± {column.form.replace('+', '').format(value.margin)}"
+    return f"{mean} ± {measure.form.replace('+', '').format(value.margin)}"
+
+
+def signed(measure: Measure) -> Measure:
+    """For differences."""
+    return replace(measure, form="{:+.4f}")
 
 
 def _images(board: Board) -> str:
@@ -192,84 +192,86 @@ def _images(board: Board) -> str:
     return "**Synthetic stand-in images**, procedurally made: not to be compared with results on real ones."
 
 
-def _lead(board: Board) -> str:
-    seeds = sorted({int(seed) for seed in board.runs.seed})
+def _older(report: Report) -> list[str]:
+    if report.older_protocol is None:
+        return []
+    return [
+        f"**Protocol version {report.older_protocol}**: an earlier one, whose figures are not to be compared with "
+        "those of boards of later versions."
+    ]
+
+
+def _lead(report: Report) -> str:
+    board = report.board
     lead = (
-        f"{_images(board)} Variants: {len(board.rows)}; runs: {len(board.runs)}; seeds: {', '.join(map(str, seeds))}."
+        f"{_images(board)} Variants: {len(board.rows)}; runs: {len(board.runs)}; "
+        f"seeds: {', '.join(map(str, report.seeds))}."
     )
     if board.outdated:
         lead += f" Left out: {board.outdated} runs of earlier versions of a strategy or of a part of one."
     return lead
 
 
-def _results(board: Board) -> str:
-    columns = [column for column in COLUMNS if any(column.key in row.estimates for row in board.rows)]
-    best = {column.key: _best(board.rows, column) for column in columns}
+def _results(report: Report) -> str:
     rows = []
-    for row in board.rows:
-        cells = [escape(row.name), str(row.runs.seed.nunique())]
-        for column in columns:
-            text = cell(row.estimates.get(column.key), column)
-            value = row.estimates.get(column.key)
-            cells.append(f"**{text}**" if value is not None and value.mean == best[column.key] else text)
+    for row in report.rows:
+        cells = [_name(row), str(row.row.runs.seed.nunique())]
+        for column in report.columns:
+            found = row.cells.get(column.key)
+            text = cell(found.estimate if found else None, column)
+            cells.append(f"**{text}**" if found and found.best else text)
         rows.append(cells)
-    return pipe(rows, ["Strategy", "Seeds", *(column.title for column in columns)])
+    return pipe(rows, ["Strategy", "Seeds", *(column.title for column in report.columns)])
 
 
-def _best(rows: Sequence[Row], column: Column) -> float | None:
-    """The best mean of a column; None where it is no merit or all rows are equal."""
-    means = [row.estimates[column.key].mean for row in rows if column.key in row.estimates]
-    if column.better == 0 or len(set(means)) < 2:
-        return None
-    return max(means) if column.better > 0 else min(means)
+def _name(row: RowReport) -> str:
+    return escape(row.row.name) + (" †" if len(row.commits) > 1 else "")
 
 
-def _comparison(board: Board) -> list[str]:
-    """Paired differences from the dense baseline, Holm-corrected within each column; nothing without a baseline."""
-    rivals = [(row, base) for row in board.rows if (base := _baseline(board, row)) is not None]
-    if not rivals:
+def _several_commits(report: Report) -> list[str]:
+    if all(len(row.commits) < 2 for row in report.rows):
         return []
-    cells = [[escape(row.name)] for row, _ in rivals]
-    for key in COMPARED:
-        column = BY_KEY[key]
-        found = [paired(row.by_seed(column.metric), base.by_seed(column.metric)) for row, base in rivals]
-        tested = [index for index, one in enumerate(found) if one is not None and one.p is not None]
-        p_values = [one.p for one in found if one is not None and one.p is not None]
-        corrected = dict(zip(tested, holm(p_values), strict=True))
-        for index, comparison in enumerate(found):
-            text = "-" if comparison is None else cell(comparison.difference, _signed(column))
-            cells[index].append(f"{text} (p {corrected[index]:.3f})" if index in corrected else text)
+    return ["† Runs of this row are of several commits of the code; the table of every run says which."]
+
+
+def _comparison(report: Report) -> list[str]:
+    """Paired differences from the dense baseline; nothing without a baseline."""
+    rivals = [row for row in report.rows if row.against_baseline]
+    if not report.baseline or not rivals:
+        return []
+    rows = []
+    for row in rivals:
+        cells = [escape(row.row.name)]
+        for measure in report.baseline:
+            tested = row.against_baseline.get(measure.key)
+            text = "-" if tested is None else cell(tested.comparison.difference, signed(measure))
+            corrected = None if tested is None else tested.corrected
+            cells.append(text if corrected is None else f"{text} (p {corrected:.3f})")
+        rows.append(cells)
     return [
         f"## Against {BASELINE}, seed by seed",
-        pipe(cells, ["Strategy", *(f"{BY_KEY[key].title} difference" for key in COMPARED)]),
+        pipe(rows, ["Strategy", *(f"{one.title} difference" for one in report.baseline)]),
         "Mean difference over common seeds ± half the width of its 95 % t interval; p of the paired t test, "
         "Holm-corrected over the rows of each column.",
     ]
 
 
-def _signed(column: Column) -> Column:
-    """For differences."""
-    return replace(column, form="{:+.4f}")
-
-
-def _baseline(board: Board, row: Row) -> Row | None:
-    """The dense row under the same conditions; None for that row itself, or where there is none."""
-    same = (r for r in board.rows if r.variant["strategy"] == BASELINE and r.extra == row.extra)
-    found = next(same, None)
-    return None if found is row else found
-
-
-def _every_run(board: Board) -> str:
+def _every_run(report: Report) -> str:
     """What the means were made of, one row a run."""
-    columns = [BY_KEY[key] for key in EACH_RUN]
     rows = []
-    for row in board.rows:
-        values = {column.key: row.by_seed(column.metric) for column in columns}
-        for seed in sorted(int(seed) for seed in row.runs.seed):
-            shown = [(column, values[column.key].get(seed)) for column in columns]
-            cells = ["-" if value is None else column.form.format(value) for column, value in shown]
-            rows.append([escape(row.name), str(seed), *cells])
-    return pipe(rows, ["Strategy", "Seed", *(column.title for column in columns)])
+    for row in report.rows:
+        for run in row.runs:
+            values = [(one, run.values.get(one.key)) for one in report.each_run]
+            cells = ["-" if value is None else one.form.format(value) for one, value in values]
+            commit = run.commit[:SHORT_COMMIT] + ("+" if run.dirty else "")
+            rows.append([escape(row.row.name), str(run.seed), *cells, escape(commit) or "-"])
+    return pipe(rows, ["Strategy", "Seed", *(one.title for one in report.each_run), "Commit"])
+
+
+def _dirty_legend(report: Report) -> list[str]:
+    if not any(run.dirty for row in report.rows for run in row.runs):
+        return []
+    return ["A commit with + had uncommitted changes on top."]
 
 
 def _variants(board: Board) -> str:
@@ -288,21 +290,6 @@ def _protocol(board: Board) -> str:
     return pipe(rows, ["Field", "Value"])
 
 
-def _provenance(runs: pd.DataFrame) -> str:
-    lines = [f"- Runs started {runs.started.min():%Y-%m-%d %H:%M} to {runs.started.max():%Y-%m-%d %H:%M} UTC."]
-    for tag, words in (
-        ("commit", "Code commit"),
-        ("dirty", "Uncommitted changes"),
-        ("hardware", "Hardware"),
-        ("threads", "Threads"),
-        ("compiled", "Compiled steps"),
-        ("python", "Python"),
-        ("version.torch", "torch"),
-        ("version.torchvision", "torchvision"),
-        ("version.avalanche-lib", "avalanche-lib"),
-        ("version.mlflow", "mlflow"),
-        ("skipped_images", "Images left out"),
-    ):
-        if tag in runs:
-            lines.append(f"- {words}: {', '.join(sorted(runs[tag].dropna().unique()))}.")
-    return "\n".join(lines)
+def _provenance(found: Mapping[str, Sequence[str]], first: pd.Timestamp, last: pd.Timestamp) -> str:
+    lines = [f"- Runs started {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."]
+    return "\n".join([*lines, *(f"- {words}: {', '.join(values)}." for words, values in found.items() if values)])

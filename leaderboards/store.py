@@ -11,9 +11,6 @@ from mlflow.exceptions import MlflowException
 
 from leaderboards.errors import BoardError
 
-PREFIX = "anytime_bench."
-"""Of the tags that the benchmark writes; a run without them is not a benchmark run and is passed over."""
-
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:

@@ -311,8 +311,8 @@ def _distribution(point: EntryPoint) -> str:
     if point.dist is None:
         return f"installed: {point.value}"
     # A package may leave any of them out, and reading what is not there is an error in newer versions of Python.
-    about = point.dist.metadata
-    summary, name, version = (about[key] if key in about else "" for key in ("Summary", "Name", "Version"))
+    about = {key: value for key, value in point.dist.metadata.json.items() if isinstance(value, str)}
+    summary, name, version = (about.get(key, "") for key in ("summary", "name", "version"))
     return f"{summary or point.value} ({name} {version})"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,28 @@ import click
 
 from benchmark.command.options import flag_of, merge
 from benchmark.command.preview import describe, expect
-from benchmark.command.summary import summarise
+from benchmark.command.summary import summarise, summarise_briefly
 from benchmark.config.files import load_file
 from benchmark.config.grid import Planned, expand
 from benchmark.config.run_config import RunConfig
 from benchmark.config.source import source_of
 from benchmark.console import say
 from benchmark.engines.in_turn import in_turn
-from benchmark.engines.job import Failure, Job, Place
+from benchmark.engines.job import Failure, Job, Outcome, Place
 from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
+from benchmark.recording.record import name_run
 from benchmark.recording.slim import can_be_slimmed, check_slim
 from benchmark.recording.store import Store, check_place
 from benchmark.running.prepare import Prepared, prepare
+from benchmark.running.result import RunResult
 from benchmark.streams.loading.images import StreamData
-from leaderboards.boards import write_boards
 from leaderboards.errors import BoardError
+from leaderboards.publish import publish
+from leaderboards.terminal import board_head
 from strategies.registry import PRUNING, STRATEGIES
+
+GROUP_NAME_LENGTH = 200
 
 
 class Session:
@@ -91,30 +96,20 @@ class Session:
         loaded: dict[Any, StreamData] = {}
         prepared = self._prepare(runs, loaded)
         store = Store(self.tracking_uri, self.output, self.experiment)
-        asked = (*(["slim"] if slim else ()), *(["trace"] if profile_trace else ()))
-        jobs_to_do = [
+        asked = [name for name, is_asked in (("slim", slim), ("trace", profile_trace)) if is_asked]
+        planned = [
             Job(number, one.config, run.profile, tuple(a for a in asked if a != "slim" or can_be_slimmed(one.config)))
             for number, (one, run) in enumerate(zip(prepared, runs, strict=True), start=1)
         ]
-        processes = min(jobs, len(jobs_to_do))
-        failed = 0
         with ExitStack() as stack:
-            parent = stack.enter_context(store.group(f"{len(runs)} runs")) if len(runs) > 1 else None
+            parent = stack.enter_context(store.group(name_group(planned))) if len(planned) > 1 else None
             place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, parent)
-            work = (
-                in_turn(jobs_to_do, place, loaded) if processes == 1 else at_once(jobs_to_do, processes, place, store)
-            )
-            outcomes = stack.enter_context(closing(work))
-            for ended, (job, outcome) in enumerate(outcomes, start=1):
-                if isinstance(outcome, Failure):
-                    failed += 1
-                    rest = ", the others go on" if ended < len(jobs_to_do) else ""
-                    say(f"Run {job.number} failed{rest}: {outcome.reason}")
-                    continue
-                for part in (f"\n{job.title}\n\n{summarise(outcome)}", *outcome.files):
-                    click.echo(f"{part}\n")
-        self._report(store, len(runs) - failed)
-        return failed
+            processes = min(jobs, len(planned))
+            work = in_turn(planned, place, loaded) if processes == 1 else at_once(planned, processes, place, store)
+            finished = list(show(stack.enter_context(closing(work)), len(planned)))
+        if finished:
+            self._publish(store, finished if len(planned) > 1 else [])
+        return len(planned) - len(finished)
 
     def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:
         self._say_stand_ins(runs)
@@ -135,18 +130,45 @@ class Session:
     def _why(self, stream: str) -> str:
         return f" (no images of it in {self.data_root}/, and no public download; --data real explains)"
 
-    def _report(self, store: Store, finished: int) -> None:
-        if not finished:
-            return
+    def _publish(self, store: Store, compared: Sequence[RunResult]) -> None:
+        """Refresh the boards, and show the heads of those that the ``compared`` runs are on."""
         folder = self.output / "leaderboards"
         try:
-            index = write_boards([store.uri], folder, experiment=self.experiment)
+            reports = publish([store.uri], folder, experiment=self.experiment)
         except BoardError as error:
             raise UsageError(
                 f"the runs are tracked in {store.uri}, but their boards were not written: {error}"
             ) from error
+        own = {result.run_id for result in compared}
+        for report in reports:
+            if not own.isdisjoint(report.board.runs.run_id):
+                click.echo(f"\n{board_head(report)}\n")
         click.echo(f"MLflow store:  {store.uri}")
-        click.echo(f"Leaderboards:  {index}")
+        click.echo(f"Leaderboards:  {folder / 'README.md'}")
+
+
+def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[RunResult]:
+    """Print what becomes of each of so many jobs: a run alone in full, of several a line each; passes results on."""
+    for ended, (job, outcome) in enumerate(outcomes, start=1):
+        if isinstance(outcome, Failure):
+            rest = ", the others go on" if ended < jobs else ""
+            say(f"Run {job.number} failed{rest}: {outcome.reason}")
+            continue
+        if jobs == 1:
+            click.echo(f"\n{job.title}\n\n{summarise(outcome)}\n")
+        else:
+            click.echo(f"Run {job.number}, {name_run(job.config)}: {summarise_briefly(outcome)}")
+        for line in outcome.files:
+            click.echo(line)
+        yield outcome
+
+
+def name_group(jobs: Sequence[Job]) -> str:
+    """What the runs of one command are called together: how many, of which strategies, on which streams."""
+    strategies, streams = (
+        ", ".join(dict.fromkeys(getattr(job.config, name) for job in jobs)) for name in ("strategy", "stream")
+    )
+    return f"{len(jobs)} runs: {strategies} on {streams}"[:GROUP_NAME_LENGTH]
 
 
 def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> list[str]:

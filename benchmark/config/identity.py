@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-def fingerprint(fields: Mapping[str, Any]) -> str:
-    """12 hex digits, equal for equal fields in any order."""
-    return hashlib.sha256(json.dumps(dict(fields), sort_keys=True).encode()).hexdigest()[:12]
+from leaderboards.record import identity_key
 
 
 @dataclass(frozen=True)
@@ -33,5 +28,6 @@ class Identity:
     @property
     def key(self) -> str:
         """12 hex digits that stand for all of it."""
-        parts = {"protocol": self.protocol, "variant": self.variant, "seed": self.seed, "data": self.data_fingerprint}
-        return fingerprint(parts)
+        return identity_key(
+            protocol=self.protocol, variant=self.variant, seed=self.seed, data_fingerprint=self.data_fingerprint
+        )

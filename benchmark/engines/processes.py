@@ -26,7 +26,8 @@ from benchmark.engines.job import Failure, Job, Outcome, Place, announce, carry_
 from benchmark.recording.store import Store
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
-from leaderboards.store import PREFIX, reaching
+from leaderboards.record import PREFIX
+from leaderboards.store import reaching
 
 WORKER_TAG = PREFIX + "worker"
 """Tells which process a run was left unfinished by."""

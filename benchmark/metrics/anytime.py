@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 
-from benchmark.metrics.series import SeriesMetric, on_test_stream
+from benchmark.metrics.series import Test, TestMetric
+from benchmark.registry import METRICS
+from leaderboards.glossary import Measure
 
 
 def anytime_values(errors: Sequence[int], test_size: int) -> dict[str, float]:
@@ -32,34 +32,90 @@ def anytime_values(errors: Sequence[int], test_size: int) -> dict[str, float]:
     return values
 
 
-class AnytimePerformance(SeriesMetric):
+@METRICS.register(
+    "anytime",
+    order=10,
+    reference="Caccia et al. 2021, arXiv 2106.09563; Wadia et al. 2022, arXiv 2204.01640",
+    measures=(
+        Measure(
+            "anytime/cer_rate",
+            "CER rate",
+            "CER divided by B times the test images",
+            "fraction",
+            better=-1,
+            key="cer_rate",
+            position=10,
+            places=("board", "baseline", "runs", "contrast", "totals"),
+        ),
+        Measure(
+            "anytime/cer",
+            "CER",
+            "cumulative errors: wrong test images of all megabatches",
+            "test images",
+            "{:,.0f}",
+            -1,
+            "cer",
+            20,
+            ("board", "runs", "totals"),
+        ),
+        Measure(
+            "test/accuracy",
+            "Final accuracy",
+            "test accuracy after the last megabatch",
+            "fraction",
+            better=1,
+            key="accuracy",
+            position=30,
+            places=("board", "baseline", "runs", "contrast", "megabatches", "totals"),
+            short="test",
+        ),
+        Measure(
+            "test/errors",
+            "Test errors",
+            "test images that the predictor gets wrong",
+            "test images",
+            "{:.0f}",
+            -1,
+            position=35,
+            places=("megabatches",),
+            short="errors",
+        ),
+        Measure(
+            "anytime/average_accuracy",
+            "Anytime accuracy",
+            "mean test accuracy of the megabatches",
+            "fraction",
+            better=1,
+            key="anytime",
+            position=40,
+            places=("board", "totals"),
+        ),
+        Measure(
+            "anytime/are",
+            "ARE",
+            "last change of the test error rate; negative is better",
+            "fraction",
+            "{:+.4f}",
+            -1,
+            "are",
+            50,
+            ("board", "megabatches", "totals"),
+        ),
+    ),
+)
+class AnytimePerformance(TestMetric):
     """Test accuracy, errors, CER, its rate, average anytime accuracy and ARE, from integer counts.
 
     Each evaluation of the test stream counts as one megabatch; evaluate it once after each.
     """
 
+    counts_answers = True
+
     def __init__(self) -> None:
         super().__init__()
         self.errors: list[int] = []
-        self._counting = False
-        self._wrong = torch.zeros((), dtype=torch.long)
-        self._seen = 0
 
-    def before_eval(self, strategy: SupervisedTemplate) -> None:
-        """Start counting if it is the test stream that is evaluated."""
-        self._counting = on_test_stream(strategy)
-        self._wrong = torch.zeros((), dtype=torch.long, device=strategy.device)
-        self._seen = 0
-
-    def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
-        """Count wrong predictions on the device, without waiting for them."""
-        if self._counting:
-            self._wrong += (strategy.mb_output.argmax(1) != strategy.mb_y).sum()
-            self._seen += len(strategy.mb_y)
-
-    def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue] | None:
-        """Emit the values of this megabatch."""
-        if not self._counting:
-            return None
-        self.errors.append(int(self._wrong))
-        return self.emit(anytime_values(self.errors, self._seen), step=len(self.errors))
+    def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
+        """The values up to this megabatch."""
+        self.errors.append(test.seen - test.correct)
+        return anytime_values(self.errors, test.seen)

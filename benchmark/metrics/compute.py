@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.metrics.gap import selection_of
-from benchmark.metrics.series import SeriesMetric, on_test_stream
+from benchmark.metrics.series import Test, TestMetric
+from benchmark.registry import METRICS
+from leaderboards.glossary import Measure
 from strategies.learning.roles import ForwardsSamples, ScoresSamples
 from strategies.pruning.masks import prunable_weights
 from strategies.pruning.scores import scratch_copy
@@ -81,7 +82,36 @@ class _Tally:
     scored_with_zeros: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
-class Compute(SeriesMetric):
+def _flops(name: str, title: str, meaning: str, position: int, key: str = "") -> Measure:
+    places = ("board", "totals") if key else ("totals",)
+    return Measure(f"compute/{name}", title, meaning, "FLOPs", "{:.3e}", -1, key, position, places)
+
+
+@METRICS.register(
+    "compute",
+    order=70,
+    measures=(
+        _flops("train_flops", "Training FLOPs", "dense kernels, forward and backward", 120, "flops"),
+        _flops(
+            "train_flops_if_skipped",
+            "FLOPs if zeros skipped",
+            "theoretical: no ordinary kernel skips zeros at these densities",
+            130,
+            "flops_if_skipped",
+        ),
+        _flops("scoring_flops", "Scoring FLOPs", "forward and backward passes that scores take", 132),
+        _flops("validation_flops", "Validation FLOPs", "forward passes of model selection", 134),
+        _flops("test_flops", "Test FLOPs", "forward passes of testing", 136),
+        Measure("compute/forward_flops", "Forward FLOPs", "of training", "FLOPs", "{:.3e}", -1),
+        Measure(
+            "compute/backward_flops", "Backward FLOPs", "of training, twice the forward ones", "FLOPs", "{:.3e}", -1
+        ),
+        Measure(
+            "compute/scoring_flops_if_skipped", "Scoring FLOPs if zeros skipped", "theoretical", "FLOPs", "{:.3e}", -1
+        ),
+    ),
+)
+class Compute(TestMetric):
     """Theoretical FLOPs of training, scoring, validation and testing, each cumulative and counted apart.
 
     ``compute/train_flops`` is the sum of ``compute/forward_flops`` and ``compute/backward_flops`` (2x forward) of
@@ -105,7 +135,6 @@ class Compute(SeriesMetric):
         self._validation = self._test = 0.0
         self._zeros: dict[str, float] = {}
         self._eval_flops = 0.0
-        self._tests = 0
         # How much is accounted for of what others count over the whole run.
         self._scored = 0.0
         self._forwarded = 0
@@ -150,18 +179,15 @@ class Compute(SeriesMetric):
 
     def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
         """Count the FLOPs of testing."""
-        if on_test_stream(strategy):
+        if self._testing:
             # A learner that waits is tested before it has trained at all.
             self._eval_flops = self._eval_flops or flops_of_a_sample(strategy.model, strategy.mb_x)
             self._test += len(strategy.mb_y) * self._eval_flops
 
-    def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue] | None:
+    def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
         """Cumulative FLOPs up to this megabatch."""
-        if not on_test_stream(strategy):
-            return None
-        self._tests += 1
         train = self._forward + self._backward
-        values = {
+        return {
             "compute/forward_flops": self._forward,
             "compute/backward_flops": self._backward,
             "compute/train_flops": train,
@@ -171,7 +197,6 @@ class Compute(SeriesMetric):
             "compute/validation_flops": self._validation,
             "compute/test_flops": self._test,
         }
-        return self.emit(values, step=self._tests)
 
     def _count(self, strategy: SupervisedTemplate) -> None:
         tally, zeros = self._tally, zero_shares(strategy.model)
@@ -185,18 +210,43 @@ class Compute(SeriesMetric):
         self._zeros = zeros
 
 
-class Resources(SeriesMetric):
+@METRICS.register(
+    "resources",
+    order=50,
+    measures=(
+        Measure(
+            "time/train_seconds",
+            "Time (s)",
+            "wall time of training, on the hardware below",
+            "s",
+            "{:,.0f}",
+            key="seconds",
+            position=140,
+            places=("board", "totals"),
+        ),
+        Measure(
+            "memory/peak_mib",
+            "Peak memory (MiB)",
+            "of the process, or of the GPU",
+            "MiB",
+            "{:,.0f}",
+            -1,
+            position=150,
+            places=("totals",),
+        ),
+    ),
+)
+class Resources(TestMetric):
     """Wall time of training in seconds, cumulative, and the peak memory so far in MiB.
 
     Time runs from the start of a megabatch's preparation to its selected model: scoring, pruning and validation
-    are included, testing and measurements are not (list this metric after ModelSize and before CleanGap). Memory is
+    are included, testing and measurements are not (its order says where the clock stops). Memory is
     the device's for CUDA, the process's otherwise.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._seconds = 0.0
-        self._tests = 0
         self._started = 0.0
 
     def before_training(self, strategy: SupervisedTemplate) -> None:
@@ -211,13 +261,9 @@ class Resources(SeriesMetric):
             torch.cuda.synchronize(strategy.device)
         self._seconds += time.perf_counter() - self._started
 
-    def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue] | None:
+    def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
         """Time and memory up to this megabatch."""
-        if not on_test_stream(strategy):
-            return None
-        self._tests += 1
-        values = {"time/train_seconds": self._seconds, "memory/peak_mib": _peak_mib(strategy.device)}
-        return self.emit(values, step=self._tests)
+        return {"time/train_seconds": self._seconds, "memory/peak_mib": _peak_mib(strategy.device)}
 
 
 def _reset_peak(device: torch.device) -> None:

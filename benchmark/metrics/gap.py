@@ -6,7 +6,9 @@ import torch
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 
-from benchmark.metrics.series import SeriesMetric, megabatch_of, on_test_stream
+from benchmark.metrics.series import SeriesMetric, Test, TestMetric, megabatch_of
+from benchmark.registry import METRICS
+from leaderboards.glossary import Measure
 from strategies.learning.evaluation import count_correct
 from strategies.learning.selection import BestValidation
 
@@ -16,6 +18,49 @@ def selection_of(strategy: SupervisedTemplate) -> BestValidation | None:
     return next((plugin for plugin in strategy.plugins if isinstance(plugin, BestValidation)), None)
 
 
+@METRICS.register(
+    "reference_gap",
+    order=30,
+    reference="the public code of Wadia et al. 2022",
+    measures=(
+        Measure(
+            "train/accuracy",
+            "Training accuracy",
+            "running accuracy on augmented batches in train mode, selected epoch",
+            "fraction",
+            better=1,
+            position=24,
+            places=("megabatches",),
+            short="train",
+        ),
+        Measure(
+            "valid/accuracy",
+            "Validation accuracy",
+            "of the selected epoch",
+            "fraction",
+            better=1,
+            position=26,
+            places=("megabatches",),
+            short="valid",
+        ),
+        Measure(
+            "gap/reference",
+            "Gap (reference)",
+            "running training accuracy on augmented batches minus validation accuracy, selected epoch, last megabatch",
+            "fraction",
+            "{:+.4f}",
+            -1,
+            "gap_reference",
+            60,
+            ("board", "baseline", "runs", "totals"),
+        ),
+        Measure("curve/train_accuracy", "Training accuracy, curve", "each epoch, by iterations", "fraction", better=1),
+        Measure("curve/train_loss", "Training loss, curve", "mean of each epoch, by iterations", "nats", better=-1),
+        Measure(
+            "curve/valid_accuracy", "Validation accuracy, curve", "each epoch, by iterations", "fraction", better=1
+        ),
+    ),
+)
 class ReferenceGap(SeriesMetric):
     """The gap as the APP paper's code has it: running training accuracy minus validation accuracy.
 
@@ -62,41 +107,52 @@ class ReferenceGap(SeriesMetric):
         return self.emit(values, step=megabatch_of(strategy))
 
 
-class CleanGap(SeriesMetric):
+@METRICS.register(
+    "clean_gap",
+    order=60,
+    measures=(
+        Measure(
+            "train/clean_accuracy", "Training accuracy (clean)", "eval mode, without augmentation", "fraction", better=1
+        ),
+        Measure(
+            "gap/clean",
+            "Gap (clean)",
+            "eval-mode accuracy on the training data minus test accuracy, last megabatch",
+            "fraction",
+            "{:+.4f}",
+            -1,
+            "gap_clean",
+            70,
+            ("board", "baseline", "runs", "totals"),
+        ),
+    ),
+)
+class CleanGap(TestMetric):
     """Eval-mode accuracy on the training data, without augmentation, minus test accuracy, of the same weights.
 
     The training data are those that the strategy's data set holds after replay. Costs one forward pass over
     them at each megabatch, which is not counted as compute of the strategy.
     """
 
+    counts_answers = True
+
     def __init__(self) -> None:
         super().__init__()
         self._train_accuracy: float | None = None
-        self._counting = False
+        self._trained_on = 0
 
     def after_training_exp(self, strategy: SupervisedTemplate) -> None:
         """Accuracy of the selected weights on what they were trained on."""
         self._train_accuracy = count_correct(strategy, strategy.adapted_dataset) / len(strategy.adapted_dataset)
-        self._step = megabatch_of(strategy)
+        self._trained_on = megabatch_of(strategy)
 
-    def before_eval(self, strategy: SupervisedTemplate) -> None:
-        """Start counting if it is the test stream that is evaluated."""
-        self._counting = on_test_stream(strategy) and self._train_accuracy is not None
-        self._correct = torch.zeros((), dtype=torch.long, device=strategy.device)
-        self._seen = 0
+    def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
+        """The gap. A learner that waits is tested again and again: it belongs to the megabatch it trained on."""
+        train, self._train_accuracy = self._train_accuracy, None
+        if train is None:
+            return {}
+        return {"train/clean_accuracy": train, "gap/clean": train - test.correct / test.seen}
 
-    def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
-        """Count right predictions on the device."""
-        if self._counting:
-            self._correct += (strategy.mb_output.argmax(1) == strategy.mb_y).sum()
-            self._seen += len(strategy.mb_y)
-
-    def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue] | None:
-        """The gap, at the megabatch that was trained on last."""
-        if not self._counting or self._train_accuracy is None:
-            return None
-        train = self._train_accuracy
-        # A learner that waits is tested again and again: the gap belongs to the megabatch it trained on.
-        self._train_accuracy = None
-        values = {"train/clean_accuracy": train, "gap/clean": train - int(self._correct) / self._seen}
-        return self.emit(values, step=self._step)
+    def step_of(self, test: Test) -> int:
+        """The megabatch that was trained on last."""
+        return self._trained_on

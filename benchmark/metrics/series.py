@@ -1,7 +1,11 @@
-"""What all metrics here share: named values, one for each megabatch."""
+"""What all metrics here share: named values, one for each megabatch, most of them taken at the test."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
@@ -28,6 +32,71 @@ class SeriesMetric(PluginMetric[dict[str, float]]):
         """The values as Avalanche's evaluator takes them, at ``step`` of the x axis."""
         self._last.update(values)
         return [MetricValue(self, name, value, step) for name, value in values.items()]
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of a predictor.
+
+    Attributes:
+        number: of the test, from 1; the test stream is evaluated once after each megabatch.
+        correct: images that the predictor got right; 0 unless the metric asks for them to be counted.
+        seen: images of the test stream, likewise.
+    """
+
+    __test__ = False
+
+    number: int
+    correct: int
+    seen: int
+
+
+class TestMetric(SeriesMetric):
+    """A metric that takes its values when the test stream has been evaluated, and at no other evaluation.
+
+    Attributes:
+        counts_answers: whether right answers are counted, on the device, without waiting for them.
+        tests: how many tests there were.
+    """
+
+    __test__ = False
+    counts_answers = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tests = 0
+        self._testing = False
+        self._correct = torch.zeros((), dtype=torch.long)
+        self._seen = 0
+
+    @abstractmethod
+    def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
+        """Values of the predictor that was just tested; empty where there are none."""
+
+    def step_of(self, test: Test) -> int:
+        """Place of the values on the x axis: the number of the megabatch, from 1."""
+        return test.number
+
+    def before_eval(self, strategy: SupervisedTemplate) -> None:
+        """Begin if it is the test stream that is evaluated."""
+        self._testing = on_test_stream(strategy)
+        if self._testing and self.counts_answers:
+            self._correct = torch.zeros((), dtype=torch.long, device=strategy.device)
+            self._seen = 0
+
+    def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
+        """Count, where that was asked for."""
+        if self._testing and self.counts_answers:
+            self._correct += (strategy.mb_output.argmax(1) == strategy.mb_y).sum()
+            self._seen += len(strategy.mb_y)
+
+    def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue] | None:
+        """Emit what the metric makes of the test."""
+        if not self._testing:
+            return None
+        self.tests += 1
+        test = Test(self.tests, int(self._correct), self._seen)
+        return self.emit(self.after_test(strategy, test), step=self.step_of(test))
 
 
 def on_test_stream(strategy: SupervisedTemplate) -> bool:

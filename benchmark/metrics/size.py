@@ -5,11 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from benchmark.metrics.series import SeriesMetric, on_test_stream
+from benchmark.metrics.series import Test, TestMetric
+from benchmark.registry import METRICS
+from leaderboards.glossary import Measure
 from strategies.pruning.masks import Masks, prunable_weights
 
 CSR_INDEX_BYTES = 4
@@ -59,34 +60,94 @@ def compressed_bytes(model: nn.Module) -> dict[str, float]:
     return {"zlib1": float(compressed + len(packer.flush()))}
 
 
-class ModelSize(SeriesMetric):
+def _bytes(form: str, title: str, meaning: str, position: int, key: str = "") -> tuple[Measure, Measure]:
+    """A storage form: the network's bytes, and those of the dense one beside them."""
+    board = ("board",) if key else ()
+    return (
+        Measure(f"size/bytes_{form}", title, meaning, "bytes", "{:,.0f}", -1, key, position, (*board, "totals")),
+        Measure(
+            f"size/dense_bytes_{form}",
+            f"{title}, dense",
+            f"{meaning}, before any pruning",
+            "bytes",
+            "{:,.0f}",
+            position=position + 1,
+            places=("totals",),
+        ),
+    )
+
+
+@METRICS.register(
+    "size",
+    order=20,
+    measures=(
+        Measure(
+            "size/mean_density",
+            "Mean density",
+            "mean over the megabatches of the applied density: what CER was paid with",
+            "fraction",
+            key="mean_density",
+            position=75,
+            places=("board", "totals"),
+        ),
+        Measure(
+            "size/density",
+            "Density",
+            "applied at the end: nonzero prunable weights",
+            "fraction",
+            key="density",
+            position=80,
+            places=("board", "runs", "megabatches", "totals"),
+            short="density",
+        ),
+        Measure(
+            "size/density_all",
+            "Density (all)",
+            "the same over all parameters",
+            "fraction",
+            key="density_all",
+            position=90,
+            places=("board", "totals"),
+        ),
+        Measure("size/nonzeros", "Nonzeros", "prunable weights", "weights", "{:,.0f}", position=95, places=("totals",)),
+        *_bytes("bitmask", "Bytes", "of the stored network, bitmask and values", 100, "bytes"),
+        *_bytes("csr_int32", "Bytes (CSR)", "of the stored network, rows with 32-bit indices", 104),
+        *_bytes("zlib1", "Bytes (zlib-1)", "of the compressed state dict", 110, "zlib"),
+    ),
+)
+class ModelSize(TestMetric):
     """Density, nonzeros and bytes of the model handed over, beside the same network before any pruning.
 
-    ``size/dense_*`` values are those of the freshly initialised, unpruned network stored the same way. With the number
-    of ``megabatches`` the compressed form is weighed after the last of them alone: compressing a large network takes
-    longer than testing it.
+    ``size/dense_*`` values are those of the freshly initialised, unpruned network stored the same way. The compressed
+    form is weighed after the last megabatch alone, where the scenario says which that is: compressing a large network
+    takes longer than testing it.
     """
 
-    def __init__(self, megabatches: int | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.megabatches = megabatches
         self._dense: dict[str, float] | None = None
-        self._tests = 0
+        self._densities = 0.0
 
     def before_training(self, strategy: SupervisedTemplate) -> None:
         """Weigh the network once, before anything is pruned."""
         if self._dense is None:
             self._dense = storage_bytes(strategy.model) | compressed_bytes(strategy.model)
 
-    def after_eval(self, strategy: SupervisedTemplate) -> list[MetricValue] | None:
+    def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
         """Weigh the model that was just tested."""
-        if not on_test_stream(strategy):
-            return None
-        self._tests += 1
         sizes = storage_bytes(strategy.model)
-        if self.megabatches in (None, self._tests):
+        if last_megabatch(strategy) in (None, test.number):
             sizes |= compressed_bytes(strategy.model)
         values = density_values(strategy.model)
+        self._densities += values["size/density"]
+        values["size/mean_density"] = self._densities / test.number
         values |= {f"size/bytes_{form}": size for form, size in sizes.items()}
-        values |= {f"size/dense_bytes_{form}": size for form, size in (self._dense or {}).items()}
-        return self.emit(values, step=self._tests)
+        return values | {f"size/dense_bytes_{form}": size for form, size in (self._dense or {}).items()}
+
+
+def last_megabatch(strategy: SupervisedTemplate) -> int | None:
+    """Number of the stream's last megabatch, from 1; None if the stream does not say."""
+    scenario = getattr(strategy.experience, "benchmark", None)
+    last = scenario.train_stream[-1] if scenario is not None else None
+    number = getattr(last, "last_megabatch", None)
+    return None if number is None else int(number)

@@ -13,12 +13,11 @@ from mlflow.entities import Dataset
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
 
 from benchmark.config.fields import earlier_values
-from benchmark.config.identity import fingerprint
 from benchmark.config.run_config import RunConfig
 from benchmark.recording.provenance import provenance
 from benchmark.streams.build import Stream
-from leaderboards.boards import variant_name
-from leaderboards.store import PREFIX
+from leaderboards.names import variant_name
+from leaderboards.record import PREFIX, fingerprint
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,11 @@ class RunRecord:
     params: Mapping[str, Any]
     tags: Mapping[str, str]
     dataset: Dataset | None = None
+
+
+def name_run(config: RunConfig) -> str:
+    """A name that tells variants and seeds of one stream apart."""
+    return f"{config.stream} {variant_name(config.variant(), defaults=config.default_variant())} seed {config.seed}"
 
 
 def describe_run(config: RunConfig, stream: Stream, profile: str, device: str) -> RunRecord:
@@ -67,8 +71,7 @@ def describe_run(config: RunConfig, stream: Stream, profile: str, device: str) -
     tags |= {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, MLFLOW_SOURCE_TYPE: "LOCAL"}
     if origin["commit"] != "unknown":
         tags[MLFLOW_GIT_COMMIT] = origin["commit"]
-    name = f"{config.stream} {variant_name(identity.variant, defaults=config.default_variant())} seed {config.seed}"
-    return RunRecord(name, config.model_dump(mode="json"), tags, _dataset(stream))
+    return RunRecord(name_run(config), config.model_dump(mode="json"), tags, _dataset(stream))
 
 
 def _dataset(stream: Stream) -> Dataset:

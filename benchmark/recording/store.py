@@ -15,10 +15,13 @@ from mlflow.entities import DatasetInput, InputTag, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from benchmark.errors import UsageError
+from benchmark.metrics.glossary import glossary
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
 from leaderboards.errors import BoardError
-from leaderboards.store import PREFIX, reaching
+from leaderboards.glossary import to_tags
+from leaderboards.record import PREFIX
+from leaderboards.store import reaching
 
 VALUE_LENGTH = 500
 """Characters of a parameter, or of the reason of a failure."""
@@ -87,6 +90,7 @@ class Store:
                     pass
                 self.client = MlflowClient(self.uri)
                 self.experiment_id = self._experiment(experiment, output)
+                self._explain()
         except OSError as error:
             raise _unwritable(output, error) from error
         except BoardError as error:
@@ -102,6 +106,13 @@ class Store:
         if found.lifecycle_stage != "active":
             raise UsageError(f"the MLflow experiment {name!r} is deleted: restore it or name another one")
         return str(found.experiment_id)
+
+    def _explain(self) -> None:
+        """Write down what metrics mean, where the experiment does not say so yet."""
+        written = self.client.get_experiment(self.experiment_id).tags
+        for tag, text in to_tags(glossary().values()).items():
+            if written.get(tag) != text:
+                self.client.set_experiment_tag(self.experiment_id, tag, text)
 
     @contextmanager
     def group(self, name: str) -> Iterator[str]:

@@ -12,10 +12,7 @@ from avalanche.training.templates import SupervisedTemplate
 
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.metrics.anytime import AnytimePerformance
-from benchmark.metrics.compute import Compute, Resources
-from benchmark.metrics.gap import CleanGap, ReferenceGap
-from benchmark.metrics.size import ModelSize
+from benchmark.metrics.glossary import make_metrics
 from benchmark.running.prepare import model_maker
 from benchmark.streams.build import Stream
 from strategies.anytime import Learner, Pruning
@@ -30,11 +27,9 @@ GPU_EVAL_PIXELS = 1024 * 32 * 32
 """Pixels of an evaluation batch on a GPU."""
 
 
-def make_evaluator(config: RunConfig, logger: BaseLogger | None) -> EvaluationPlugin:
+def make_evaluator(logger: BaseLogger | None) -> EvaluationPlugin:
     """All metrics of a run; without a logger nothing is recorded outside of it."""
-    size = ModelSize(config.megabatches)
-    metrics = [AnytimePerformance(), size, ReferenceGap(), Resources(), CleanGap(), Compute()]
-    return EvaluationPlugin(*metrics, loggers=[logger or _Silent()])
+    return EvaluationPlugin(*make_metrics(), loggers=[logger or _Silent()])
 
 
 def build_strategy(

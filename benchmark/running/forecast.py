@@ -36,8 +36,7 @@ def measure_rate(prepared: Prepared) -> float | None:
     with readable_warnings():
         try:
             stream = build_stream(config, prepared.data, prepared.device)
-            evaluator = make_evaluator(config, None)
-            strategy = build_strategy(config, stream, prepared.device, evaluator, [timer])
+            strategy = build_strategy(config, stream, prepared.device, make_evaluator(None), [timer])
             strategy.train(stream.scenario.train_stream[0], eval_streams=[])
         except (_Timed, Diverged):
             pass

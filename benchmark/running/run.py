@@ -52,7 +52,7 @@ def run(
     tracked = store.run(describe_run(config, stream, profile, prepared.device)) if store else nullcontext(None)
     files: list[str] = []
     with readable_warnings(), tracked as logger:
-        evaluator = make_evaluator(config, logger)
+        evaluator = make_evaluator(logger)
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
         with ExitStack() as watched:
             for writer in writers:

@@ -8,10 +8,10 @@ from benchmark.command.options import collect_given, merge
 from benchmark.config.fields import by_group, earlier_values, role_of, with_role
 from benchmark.config.files import load_file
 from benchmark.config.grid import expand
-from benchmark.config.identity import fingerprint
 from benchmark.config.profiles import resolve
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
+from leaderboards.record import fingerprint
 
 
 def config(**options):

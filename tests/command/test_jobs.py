@@ -12,7 +12,7 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from leaderboards.store import PREFIX
+from leaderboards.record import PREFIX
 
 pytestmark = pytest.mark.slow
 

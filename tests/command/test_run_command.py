@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def runs_in(folder):
-    return collect(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
+    return collect(f"sqlite:///{folder / 'results' / 'mlflow.db'}").runs
 
 
 def test_every_strategy_runs_over_a_real_stream(command, tmp_path):

@@ -60,7 +60,7 @@ def config_for(strategy):
 def suite(config, data):
     """Errors on the test images after each megabatch, and the weights at the end."""
     stream = build_stream(config, data, "cpu")
-    evaluator = make_evaluator(config, None)
+    evaluator = make_evaluator(None)
     strategy = build_strategy(config, stream, "cpu", evaluator)
     for experience in stream.scenario.train_stream:
         strategy.train(experience, eval_streams=[])

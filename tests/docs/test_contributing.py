@@ -68,7 +68,7 @@ def test_examples_run_and_reach_a_board(extended, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     store = f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}"
-    runs = collect(store)
+    runs = collect(store).runs
     assert {(v["strategy"], v["score"]) for v in runs.variant} == {("late", "gradient_size"), ("APP", "gradient_size")}
     assert list(runs["metrics.size/density"]) == pytest.approx([0.8**4.5] * 2, abs=1e-4)
     [late] = [run.run_id for run in runs.itertuples() if run.variant["strategy"] == "late"]

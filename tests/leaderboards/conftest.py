@@ -8,7 +8,39 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
+from leaderboards.glossary import Measure, to_tags
+
 PROTOCOL = {"stream": "toy", "megabatches": 4, "replay": "full", "model": "mlp", "epochs": 2}
+
+GLOSSARY = (
+    Measure(
+        "anytime/cer_rate",
+        "CER rate",
+        "CER divided by B times the test images",
+        "fraction",
+        better=-1,
+        key="cer_rate",
+        position=10,
+        places=("board", "baseline", "runs", "contrast"),
+    ),
+    Measure("anytime/cer", "CER", "errors", "test images", "{:,.0f}", -1, "cer", 20, ("board", "runs")),
+    Measure(
+        "test/accuracy",
+        "Final accuracy",
+        "test accuracy after the last megabatch",
+        "fraction",
+        better=1,
+        key="accuracy",
+        position=30,
+        places=("board", "baseline", "runs", "contrast"),
+    ),
+    Measure("gap/clean", "Gap (clean)", "a gap", "fraction", "{:+.4f}", -1, "gap_clean", 70, ("board", "baseline")),
+    Measure("size/density", "Density", "applied", "fraction", key="density", position=80, places=("board", "runs")),
+    Measure("size/bytes_bitmask", "Bytes", "stored", "bytes", "{:,.0f}", -1, "bytes", 100, ("board",)),
+    Measure(
+        "time/train_seconds", "Time (s)", "wall time", "s", "{:,.0f}", key="seconds", position=140, places=("board",)
+    ),
+)
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +48,9 @@ def empty_store(tmp_path_factory):
     """An sqlite store with its tables made, to be copied: making them takes seconds."""
     folder = tmp_path_factory.mktemp("store")
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    client.create_experiment("toy", artifact_location=(folder / "artifacts").as_uri())
+    experiment = client.create_experiment("toy", artifact_location=(folder / "artifacts").as_uri())
+    for tag, text in to_tags(GLOSSARY).items():
+        client.set_experiment_tag(experiment, tag, text)
     return folder / "mlflow.db"
 
 
@@ -35,27 +69,36 @@ class Toy:
         self.clock = 0
 
     def add(
-        self, strategy="dense", seed=0, status="FINISHED", data="real", fingerprint="f" * 16, protocol=None, **metrics
+        self,
+        strategy="dense",
+        seed=0,
+        status="FINISHED",
+        data="real",
+        fingerprint="f" * 16,
+        protocol=None,
+        tags=None,
+        **metrics,
     ):
         """One run; metric names are given with two underscores for the slash."""
         self.clock += 1
         variant = {"strategy": strategy, "strategy_version": 1} if isinstance(strategy, str) else strategy
-        tags = {
+        own = {
             "stream": "toy",
             "stream_label": "toy | stream",
             "data": data,
             "data_version": "1",
             "data_fingerprint": fingerprint,
-            "protocol": json.dumps({**PROTOCOL, **(protocol or {})}),
+            "protocol": json.dumps({**PROTOCOL, "data": data, **(protocol or {})}),
             "variant": json.dumps(variant),
             "seed": str(seed),
             "commit": "abc",
+            **(tags or {}),
         }
         run = self.client.create_run(self.experiment, start_time=self.clock)
         self.client.log_batch(
             run.info.run_id,
             metrics=[Metric(name.replace("__", "/"), value, 0, 4) for name, value in metrics.items()],
-            tags=[RunTag("anytime_bench." + name, value) for name, value in tags.items()],
+            tags=[RunTag("anytime_bench." + name, value) for name, value in own.items()],
         )
         if status != "RUNNING":
             self.client.set_terminated(run.info.run_id, status)

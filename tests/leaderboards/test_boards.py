@@ -5,10 +5,14 @@ import sys
 
 import pytest
 
-from leaderboards.boards import boards, variant_name, write_boards
+from leaderboards.boards import boards
 from leaderboards.collect import collect
 from leaderboards.errors import BoardError
 from leaderboards.markdown import board_page, escape, index_page
+from leaderboards.names import variant_name
+from leaderboards.publish import publish
+from leaderboards.report import report
+from leaderboards.terminal import board_head
 
 
 def rows(board):
@@ -20,14 +24,14 @@ def test_only_finished_runs_enter(store):
     for status in ("FAILED", "KILLED", "RUNNING"):
         store.add(seed=1, status=status, anytime__cer_rate=0.0)
     store.client.create_run(store.experiment)
-    assert list(collect(store.uri).seed) == [0]
+    assert list(collect(store.uri).runs.seed) == [0]
 
 
 def test_deleted_and_foreign_runs_are_passed_over(store):
     store.client.delete_run(store.add(anytime__cer_rate=0.1))
     foreign = store.client.create_run(store.experiment).info.run_id
     store.client.set_terminated(foreign, "FINISHED")
-    assert collect(store.uri).empty
+    assert collect(store.uri).runs.empty
 
 
 def test_repeating_a_run_is_not_another_seed(store):
@@ -67,7 +71,7 @@ def test_versions_never_meet_on_a_board_and_the_newest_stays(store, bumped):
     [board] = boards(collect(store.uri))
     assert sorted(rows(board)) == ["APP (magnitude)", "APP (snip)", "dense"]
     assert board.outdated == 2 and len(board.runs) == 3
-    page = board_page(board)
+    page = board_page(report(board))
     assert "Left out: 2 runs of earlier versions" in page and "0.2000" in page and "0.1000" not in page
     assert f"{bumped.removesuffix('_version')} v2" in page.split("## Variants")[1]
 
@@ -118,7 +122,7 @@ def test_page_shows_mean_interval_seeds_and_the_best(store):
         store.add("dense", seed, anytime__cer_rate=rate + 0.05, test__accuracy=0.5)
         store.add("APP", seed, anytime__cer_rate=rate, test__accuracy=0.5)
     [board] = boards(collect(store.uri))
-    page = board_page(board)
+    page = board_page(report(board))
     # The margin is t(0.975, 2) * 0.1 / sqrt(3).
     line = next(line for line in page.splitlines() if line.startswith("| APP"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -131,14 +135,14 @@ def test_page_shows_mean_interval_seeds_and_the_best(store):
 def test_synthetic_boards_say_so(store):
     store.add(data="synthetic")
     [board] = boards(collect(store.uri))
-    assert "stand-in" in board_page(board).split("\n\n")[1]
+    assert "stand-in" in board_page(report(board)).split("\n\n")[1]
 
 
 def test_bars_do_not_split_cells(store):
     store.add("a|b")
     [board] = boards(collect(store.uri))
     assert escape("a|b") == "a\\|b"
-    for page in (board_page(board), index_page([board])):
+    for page in (board_page(report(board)), index_page([report(board)])):
         for table in [block for block in page.split("\n\n") if block.startswith("|")]:
             assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 
@@ -188,8 +192,8 @@ def test_boards_of_several_stores_are_built_together(store, empty_store, tmp_pat
     other.write_bytes(empty_store.read_bytes())
     store.add("dense", seed=0, anytime__cer_rate=0.2)
     type(store)(f"sqlite:///{other}").add("dense", seed=1, anytime__cer_rate=0.4)
-    index = write_boards([store.uri, f"sqlite:///{other}"], tmp_path / "out")
-    [page] = [path for path in index.parent.glob("*.md") if path != index]
+    publish([store.uri, f"sqlite:///{other}"], tmp_path / "out")
+    [page] = [path for path in (tmp_path / "out").glob("*.md") if path.name != "README.md"]
     assert "0.3000" in page.read_text() and "| dense" in page.read_text()
 
 
@@ -197,14 +201,16 @@ def test_every_run_is_listed(store):
     for seed, rate in enumerate((0.125, 0.25)):
         store.add("dense", seed, anytime__cer_rate=rate)
     [board] = boards(collect(store.uri))
-    listed = board_page(board).split("## Every run")[1].split("##")[0]
+    listed = board_page(report(board)).split("## Every run")[1].split("##")[0]
     assert "0.1250" in listed and "0.2500" in listed
 
 
 def test_the_index_tells_boards_apart(store):
     for wait in (1, 2):
         store.add(protocol={"wait": wait, "shots": None, "lr": 0.1})
-    header, _, *lines = index_page(boards(collect(store.uri))).split("\n\n")[-1].splitlines()
+    header, _, *lines = (
+        index_page([report(board) for board in boards(collect(store.uri))]).split("\n\n")[-1].splitlines()
+    )
     assert "Wait" in header and "Lr" not in header
     cells = [line.split("|")[2:-1] for line in lines if line]
     assert len(cells) == 2 and cells[0] != cells[1] and "None" not in "".join(lines)
@@ -212,5 +218,61 @@ def test_the_index_tells_boards_apart(store):
 
 def test_an_empty_store_makes_no_board(store, tmp_path):
     with pytest.raises(BoardError, match="no finished"):
-        write_boards([store.uri], tmp_path / "out")
+        publish([store.uri], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def cells_of(page, start):
+    """Cells of the table rows of a page that begin with ``start``."""
+    lines = [line for line in page.splitlines() if line.startswith(f"| {start}")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_each_run_names_its_commit_and_rows_of_several_commits_are_marked(store):
+    one, other = "a" * 40, "b" * 40
+    for seed, (commit, dirty) in enumerate([(one, "clean"), (other, "0123456789ab")]):
+        store.add("APP", seed, tags={"commit": commit, "dirty": dirty}, anytime__cer_rate=0.1)
+        store.add("dense", seed, tags={"commit": one, "dirty": "clean"}, anytime__cer_rate=0.2)
+    [board] = boards(collect(store.uri))
+    page = board_page(report(board))
+    results, runs = page.split("## Against dense")[0], page.split("## Every run")[1].split("##")[0]
+    assert [cells[0] for cells in cells_of(results, "")][1:] == ["APP \u2020", "dense"]
+    assert "several commits" in results
+    assert [cells[-1] for cells in cells_of(runs, "APP")] == ["a" * 7, "b" * 7 + "+"]
+    assert "had uncommitted changes" in runs
+    assert page.count("\u2020") == 2, "the row and the legend"
+
+
+def test_pages_of_an_earlier_protocol_say_so_beside_later_ones(store, tmp_path):
+    store.add(anytime__cer_rate=0.1)
+    publish([store.uri], tmp_path / "alone")
+    store.add(protocol={"protocol_version": 2}, anytime__cer_rate=0.1)
+    publish([store.uri], tmp_path / "both")
+
+    def warned(folder):
+        return sorted("Protocol version 1" in p.read_text() for p in folder.glob("toy*.md"))
+
+    assert warned(tmp_path / "alone") == [False]
+    assert warned(tmp_path / "both") == [False, True]
+
+
+def test_provenance_says_what_decides_the_last_digits(store):
+    store.add(tags={"cpu_family": "6", "cpu_capability": "AVX2"})
+    [board] = boards(collect(store.uri))
+    page = board_page(report(board)).split("## Provenance")[1]
+    assert "- CPU family: 6." in page and "- Instruction set: AVX2." in page and "stepping" not in page
+
+
+def test_the_head_of_a_board_ranks_its_first_rows(store):
+    for number in range(5):
+        for seed in (0, 1):
+            store.add(f"s{number}", seed, anytime__cer_rate=number / 10 + seed / 100, test__accuracy=0.5)
+    [board] = boards(collect(store.uri))
+    head = board_head(report(board), rows=3)
+    assert [line.split()[:3] for line in head.splitlines()[4:7]] == [
+        ["1", "s0", "2"],
+        ["2", "s1", "2"],
+        ["3", "s2", "2"],
+    ]
+    assert "0.1050 ± 0.0635" in head and "0.5000 ±" not in head, "an interval of no width is not printed"
+    assert head.endswith("... and 2 more rows")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leaderboards.boards import write_boards
 from leaderboards.collect import collect
 from leaderboards.contrast import contrasts
 from leaderboards.errors import BoardError
 from leaderboards.markdown import contrast_page
+from leaderboards.publish import publish
 
 BF16 = {"precision": "bf16"}
 
@@ -195,12 +195,14 @@ def test_a_single_seed_has_no_interval_and_no_p(store):
 def test_the_index_links_the_page_and_nothing_is_written_without_one(store, tmp_path):
     store.add(anytime__cer_rate=0.1)
     with pytest.raises(BoardError, match="nothing to contrast: all runs have precision fp32"):
-        write_boards([store.uri], tmp_path / "out", contrast="precision")
+        publish([store.uri], tmp_path / "out", contrast="precision")
     with pytest.raises(BoardError, match="no protocol field ''"):
-        write_boards([store.uri], tmp_path / "out", contrast="")
+        publish([store.uri], tmp_path / "out", contrast="")
     assert not (tmp_path / "out").exists()
     store.add(protocol=BF16, anytime__cer_rate=0.2)
-    index = write_boards([store.uri], tmp_path / "out", contrast="precision")
+    publish([store.uri], tmp_path / "out", contrast="precision")
+    index = tmp_path / "out" / "README.md"
     assert "(contrast-precision.md)" in index.read_text()
     assert (tmp_path / "out" / "contrast-precision.md").read_text().startswith("# Contrast: precision")
-    assert "contrast" not in write_boards([store.uri], tmp_path / "plain").read_text()
+    publish([store.uri], tmp_path / "plain")
+    assert "contrast" not in (tmp_path / "plain" / "README.md").read_text()

@@ -70,8 +70,21 @@ def test_dense_reference_is_taken_before_any_pruning(trained):
     assert last["size/bytes_bitmask"] < last["size/dense_bytes_bitmask"]
 
 
-def test_compressed_bytes_are_weighed_at_the_last_megabatch_or_at_each(trained):
-    for megabatches, weighed in ((4, [4]), (None, [1, 2, 3, 4])):
-        series = trained(ModelSize(megabatches)).evaluator.get_all_metrics()
+def test_compressed_bytes_are_weighed_at_the_last_megabatch_or_at_each(trained, scenario):
+    def weighed():
+        series = trained(ModelSize()).evaluator.get_all_metrics()
         assert series["size/bytes_bitmask"][0] == [1, 2, 3, 4]
-        assert series["size/bytes_zlib1"][0] == weighed
+        return series["size/bytes_zlib1"][0]
+
+    assert weighed() == [4]
+    for stream in scenario.streams.values():
+        for experience in stream:
+            experience.benchmark = None
+    assert weighed() == [1, 2, 3, 4], "where nothing says which is the last"
+
+
+def test_mean_density_is_that_of_the_megabatches_so_far(trained):
+    series = trained(ModelSize()).evaluator.get_all_metrics()
+    densities = series["size/density"][1]
+    assert series["size/mean_density"][1] == pytest.approx([np.mean(densities[: t + 1]) for t in range(4)])
+    assert densities[0] > densities[-1]

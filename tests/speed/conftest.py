@@ -19,7 +19,7 @@ import torch
 from tabulate import tabulate
 
 from benchmark.recording.provenance import provenance
-from leaderboards.store import PREFIX
+from leaderboards.record import PREFIX
 
 ROWS = pytest.StashKey[list]()
 

@@ -24,7 +24,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.recording.store import Store
 from benchmark.running.prepare import prepare
 from benchmark.running.run import run
-from leaderboards.store import PREFIX
+from leaderboards.record import PREFIX
 
 STREAMS = ("digits", "fashion_mnist", "cifar10", "tiny_restricted_imagenet_fewshot")
 SCORES = ("snip", "magnitude", "random", "grasp", "synflow", "force", "taylor")

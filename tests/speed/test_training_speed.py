@@ -51,7 +51,7 @@ class Loop:
         prepared = prepare(config, data_root="data", cache=cache)
         stream = build_stream(config, prepared.data, device)
         self.config, self.data, self.scenario, self.loader = config, stream.data, stream.scenario, stream.loader
-        self.strategy = build_strategy(config, stream, device, make_evaluator(config, None), [RunProgress(config)])
+        self.strategy = build_strategy(config, stream, device, make_evaluator(None), [RunProgress(config)])
         first, second = stream.scenario.train_stream
         with contextlib.redirect_stderr(io.StringIO()):
             self.strategy.train(first, eval_streams=[])

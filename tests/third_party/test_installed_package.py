@@ -75,7 +75,7 @@ def test_it_runs_and_lands_on_a_board_beside_ours(command, tmp_path):
         "--set", "kept=0.25", "--set", "kept=0.5", "--model", "cnn", "--epochs", "1", "--batch-size", "16",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    runs = collect(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")
+    runs = collect(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}").runs
     densities = {
         (variant["strategy"], variant.get("kept")): density
         for variant, density in zip(runs.variant, runs["metrics.size/density"], strict=True)

@@ -119,7 +119,7 @@ def test_a_run_is_recorded_with_its_name_source_images_and_parent(tmp_path):
     assert (images.dataset.name, images.dataset.digest) == ("digits", run.data.tags["anytime_bench.data_fingerprint"])
     assert run.data.tags["anytime_bench.identity"] == config.identity(images.dataset.digest).key
     assert base.client.get_run(parent).info.status == "FINISHED"
-    assert len(collect(base.uri)) == 1, "the parent is no result"
+    assert len(collect(base.uri).runs) == 1, "the parent is no result"
 
 
 def test_a_group_that_is_interrupted_is_killed(store):

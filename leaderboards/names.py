@@ -1,0 +1,69 @@
+"""Names of rows and pages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+
+def variant_name(
+    variant: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    density: float | None = None,
+) -> str:
+    """A row's name: the strategy, then the options in which it differs from ``defaults``, its own ones.
+
+    ``density`` takes the place of the option ``tau`` of earlier records, which says the same.
+    """
+    words = []
+    usual = defaults or {}
+    options = {n: v for n, v in variant.items() if n != "strategy" and not n.endswith("_version") and usual.get(n) != v}
+    if "tau" in options and density is not None:
+        options["density"] = density
+        del options["tau"]
+    if options.get("known_length") is False:
+        options["unknown length"] = True
+        del options["known_length"]
+    options |= extra or {}
+    for name in sorted(options, key=_reading_order):
+        value = options[name]
+        if isinstance(value, bool):
+            words.append(name if value else f"not {name}")
+        elif isinstance(value, str) and name not in (extra or {}):
+            words.append(value)
+        elif isinstance(value, Mapping):
+            words += [f"{key} {number:g}" for key, number in value.items()]
+        else:
+            words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+    return f"{variant['strategy']}" + (f" ({', '.join(words)})" if words else "")
+
+
+def row_name(runs: pd.DataFrame, extra: Mapping[str, Any] | None = None) -> str:
+    """The name of the variant that all of ``runs`` have."""
+    last = runs.iloc[-1]
+    return variant_name(last.variant, extra, last.variant_defaults, None if pd.isna(last.density) else last.density)
+
+
+def page_name(label: str, data: str, data_fingerprint: str, protocol: Mapping[str, Any]) -> str:
+    """File name of a board's page: readable, and different for different boards."""
+    identity = json.dumps([data, data_fingerprint, dict(protocol)], sort_keys=True)
+    megabatches, epochs = f"b{protocol.get('megabatches')}", f"e{protocol.get('epochs')}"
+    words = [label, data, megabatches, protocol.get("replay"), protocol.get("model"), epochs]
+    slug = re.sub(r"[^a-z0-9_]+", "-", " ".join(str(word) for word in words if word).lower()).strip("-")
+    return f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.md"
+
+
+def contrast_name(field: str) -> str:
+    """File name of the page of a contrast."""
+    return f"contrast-{field}.md"
+
+
+def _reading_order(option: str) -> tuple[int, str]:
+    first = ("score", "schedule", "tau", "density", "scope", "structure", "nested", "control")
+    return first.index(option) if option in first else len(first), option
