@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,8 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from benchmark.command.options import flag_of
-from benchmark.config.fields import role_of
+from benchmark.command.differences import compare, read_options
 from benchmark.config.grid import Planned
-from benchmark.config.run_config import ALL, RunConfig
 from benchmark.console import track
 from benchmark.errors import NotDownloaded
 from benchmark.running.forecast import forecast_seconds, measure_rate
@@ -95,32 +93,6 @@ def describe(expected: Sequence[Expected], profiles: Sequence[str], notes: Seque
     return "\n".join([*notes, table, "", *shared, "", *_totals(expected)])
 
 
-def read_options(config: RunConfig) -> dict[str, str]:
-    """Flag -> value of each option that the run reads, in the order of ``--help``."""
-    values: dict[str, Any] = config.model_dump(mode="json") | config.protocol()
-    read = {*config.protocol(), "strategy", *config.options()}
-    flags: dict[str, str] = {}
-    for name, field in RunConfig.model_fields.items():
-        if name == "settings":
-            flags |= {f"{flag_of(name)} {setting}": _shown(value) for setting, value in config.settings.items()}
-        elif name in read or role_of(field) in ("seed", "execution"):
-            no = name in ("shots", "test_shots") and values[name] is None
-            flags[flag_of(name)] = ALL if no else _shown(values[name])
-    return flags
-
-
-def compare(options: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], list[str]]:
-    """What all runs that read an option have in common, flag -> value, and the flags whose values differ."""
-    values: dict[str, set[str]] = {}
-    for own in options:
-        for flag, value in own.items():
-            values.setdefault(flag, set()).add(value)
-    return (
-        {flag: next(iter(found)) for flag, found in values.items() if len(found) == 1},
-        [flag for flag, found in values.items() if len(found) > 1],
-    )
-
-
 def _find(run: Planned, data_root: Path, cache: Path, loaded: dict[Any, StreamData]) -> tuple[Prepared, bool]:
     try:
         one = prepare(run.config, data_root=data_root, cache=cache, loaded=loaded, given=run.given, download=False)
@@ -167,13 +139,3 @@ def _trained(one: Expected) -> float:
 
 def _duration(seconds: float | None) -> str:
     return "?" if seconds is None else duration(seconds)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return ",".join(f"{name}={_shown(one)}" for name, one in value.items())
-    return ",".join(map(_shown, value)) if isinstance(value, list) else str(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from benchmark.command.differences import name_group
 from benchmark.command.options import flag_of, merge
 from benchmark.command.preview import describe, expect
 from benchmark.command.summary import summarise, summarise_briefly
@@ -21,7 +22,7 @@ from benchmark.engines.in_turn import in_turn
 from benchmark.engines.job import Failure, Job, Outcome, Place
 from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
-from benchmark.recording.record import name_run
+from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
 from benchmark.recording.store import Store, check_place
 from benchmark.running.prepare import Prepared, prepare
@@ -33,6 +34,7 @@ from leaderboards.terminal import board_head
 from strategies.registry import PRUNING, STRATEGIES
 
 GROUP_NAME_LENGTH = 200
+"""Characters of the name of the run that the runs of a command belong to."""
 
 
 class Session:
@@ -102,7 +104,10 @@ class Session:
             for number, (one, run) in enumerate(zip(prepared, runs, strict=True), start=1)
         ]
         with ExitStack() as stack:
-            parent = stack.enter_context(store.group(name_group(planned))) if len(planned) > 1 else None
+            parent = None
+            if len(planned) > 1:
+                name = name_group([job.config for job in planned])[:GROUP_NAME_LENGTH]
+                parent = stack.enter_context(store.group(name, source_tags()))
             place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, parent)
             processes = min(jobs, len(planned))
             work = in_turn(planned, place, loaded) if processes == 1 else at_once(planned, processes, place, store)
@@ -161,14 +166,6 @@ def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[RunResu
         for line in outcome.files:
             click.echo(line)
         yield outcome
-
-
-def name_group(jobs: Sequence[Job]) -> str:
-    """What the runs of one command are called together: how many, of which strategies, on which streams."""
-    strategies, streams = (
-        ", ".join(dict.fromkeys(getattr(job.config, name) for job in jobs)) for name in ("strategy", "stream")
-    )
-    return f"{len(jobs)} runs: {strategies} on {streams}"[:GROUP_NAME_LENGTH]
 
 
 def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from avalanche.core import SupervisedPlugin
 
-from benchmark.command.preview import compare, read_options
+from benchmark.command.differences import compare, read_options
 from benchmark.config.profiles import resolve
 from benchmark.errors import UsageError
 from benchmark.running.forecast import forecast_seconds, measure_rate
