@@ -112,7 +112,7 @@ class Recorded:
 
     def summaries(self):
         """Name -> summary, without what no two runs share, such as the address of their files."""
-        shown = re.sub(r"\S+/artifacts/\w+|Training time \S+", "", self.stdout.partition("\n\n")[0])
+        shown = re.sub(r"\S+/artifacts/\w+|Time \(s\) \S+", "", self.stdout.partition("\n\n")[0])
         before, *rest = re.split(r"^Run \d+, (.*?): ", shown, flags=re.M)
         assert not before.strip()
         return dict(zip(rest[::2], map(str.strip, rest[1::2]), strict=True))
