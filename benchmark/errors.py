@@ -9,3 +9,7 @@ class UsageError(Exception):
 
 class DataNotFound(UsageError):
     """The images of a stream are not there; the message says what to download, and where to put it."""
+
+
+class NotDownloaded(DataNotFound):
+    """The images of a stream are not there, and were not to be downloaded now, though they could be."""

@@ -11,6 +11,7 @@ import click
 
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
 from benchmark.errors import UsageError
+from strategies.registry import RegistryError
 
 EXAMPLES = """\b
 Examples:
@@ -84,7 +85,12 @@ Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
     is_flag=True,
     help="also write a trace of some training steps, which a browser's trace viewer opens",
 )
-@click.option("--dry-run", cls=HeadedOption, is_flag=True, help="show what would run; train and write nothing")
+@click.option(
+    "--dry-run",
+    cls=HeadedOption,
+    is_flag=True,
+    help="check and show what would run, and how long it would take; writes nothing but the image cache",
+)
 @click.option("--list", "list_all", cls=HeadedOption, is_flag=True, help="list streams, strategies, models and scores")
 def main(
     profile: str | None,
@@ -113,10 +119,10 @@ def main(
         session = Session(data_root, cache, output, tracking_uri, experiment)
         runs = session.plan(collect_given(options), config_file, profile, slim=slim)
         if dry_run:
-            click.echo(session.describe(runs))
+            click.echo(session.preview(runs))
             return
         failed = session.execute(runs, jobs=jobs, slim=slim, profile_trace=profile_trace)
-    except UsageError as error:
+    except (UsageError, RegistryError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -223,12 +223,21 @@ class Registry(Generic[Traits]):
 
         Raises:
             UnknownName: no such name.
-            RegistryError: an installed package announces the name, and its module registers none.
+            RegistryError: the module cannot be imported, or registers no such name, though its package announces it.
         """
         self.check(name)
         if name not in self._entries:
             module = self._listed[name].module
-            importlib.import_module(module)
+            try:
+                importlib.import_module(module)
+            except RegistryError:
+                raise
+            except Exception as error:
+                # Whatever the code of others raises, it must not end in a traceback of ours.
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise RegistryError(
+                    f"the {self.kind} {name!r} cannot be used: importing {module} failed ({reason})"
+                ) from error
             if name not in self._entries:
                 raise RegistryError(
                     f"{module} does not register the {self.kind} {name!r} that its package announces: "

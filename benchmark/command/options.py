@@ -71,6 +71,12 @@ def config_options(command: F) -> F:
 FLAGS = {"settings": "--set"}
 """Options that are not called what their field is called."""
 
+
+def flag_of(field: str) -> str:
+    """The flag of a field: ``--batch-size`` of ``batch_size``."""
+    return FLAGS.get(field, f"--{field.replace('_', '-')}")
+
+
 SINGLE = single_fields(RunConfig)
 
 AS_TEXT = frozenset({"megabatches", "shots", "test_shots"})
@@ -78,7 +84,7 @@ AS_TEXT = frozenset({"megabatches", "shots", "test_shots"})
 
 
 def _option(heading: str, name: str, field: FieldInfo) -> Callable[[F], F]:
-    flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+    flag = flag_of(name)
     kind = _plain_type(field.annotation)
     shown = f"{field.description}{_default(field)}"
     if kind is bool:
@@ -164,10 +170,9 @@ def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals or not value:
-            flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
-            raise UsageError(f"{flag} takes NAME=VALUE, not {pair!r}")
+            raise UsageError(f"{flag_of(option)} takes NAME=VALUE, not {pair!r}")
         collected.setdefault(name, []).append(value)
     repeated = next((name for name, values in collected.items() if len(values) > 1), None)
     if repeated is not None and option in SINGLE:
-        raise UsageError(f"{FLAGS.get(option, '--' + option.replace('_', '-'))} {repeated} is given more than once")
+        raise UsageError(f"{flag_of(option)} {repeated} is given more than once")
     return {name: values[0] if len(values) == 1 else values for name, values in collected.items()}

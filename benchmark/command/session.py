@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from benchmark.command.options import merge
+from benchmark.command.differences import name_group
+from benchmark.command.options import flag_of, merge
+from benchmark.command.preview import describe, expect
 from benchmark.command.summary import summarise, summarise_briefly
 from benchmark.config.files import load_file
 from benchmark.config.grid import Planned, expand
@@ -21,9 +22,9 @@ from benchmark.engines.in_turn import in_turn
 from benchmark.engines.job import Failure, Job, Outcome, Place
 from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
-from benchmark.recording.record import name_run
+from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
-from benchmark.recording.store import Store
+from benchmark.recording.store import Store, check_place
 from benchmark.running.prepare import Prepared, prepare
 from benchmark.running.result import RunResult
 from benchmark.streams.loading.images import StreamData
@@ -33,6 +34,7 @@ from leaderboards.terminal import board_head
 from strategies.registry import PRUNING, STRATEGIES
 
 GROUP_NAME_LENGTH = 200
+"""Characters of the name of the run that the runs of a command belong to."""
 
 
 class Session:
@@ -70,18 +72,17 @@ class Session:
             self.notes += check_slim([run.config for run in runs.values()])
         return list(runs.values())
 
-    def describe(self, runs: Sequence[Planned]) -> str:
-        """What would run, as a configuration file that ``--config`` takes."""
-        parts = [f"# {note}" for note in self.notes]
-        for number, run in enumerate(runs, start=1):
-            config = run.config
-            source = source_of(config.stream, config.data, self.data_root)
-            density = f", density {config.density:.4f}" if "density" in config.options() else ""
-            parts.append(f"# run {number} of {len(runs)}: {source} images{density}")
-            fields = {"profile": run.profile, **config.model_dump(mode="json")}
-            parts.append(yaml.safe_dump(fields, sort_keys=False).rstrip())
-            parts.append("---")
-        return "\n".join(parts[:-1])
+    def preview(self, runs: Sequence[Planned]) -> str:
+        """What would run and how long it would take; trains no more than some steps and records nothing.
+
+        Raises:
+            UsageError: a run could not start.
+        """
+        check_place(self.tracking_uri, self.output)
+        self._say_stand_ins(runs)
+        expected = expect(runs, data_root=self.data_root, cache=self.cache)
+        notes = dict.fromkeys([*self.notes, *(note for one in expected for note in one.prepared.notes)])
+        return describe(expected, [run.profile for run in runs], list(notes))
 
     def execute(
         self, runs: Sequence[Planned], *, jobs: int = 1, slim: bool = False, profile_trace: bool = False
@@ -103,7 +104,10 @@ class Session:
             for number, (one, run) in enumerate(zip(prepared, runs, strict=True), start=1)
         ]
         with ExitStack() as stack:
-            parent = stack.enter_context(store.group(name_group(planned))) if len(planned) > 1 else None
+            parent = None
+            if len(planned) > 1:
+                name = name_group([job.config for job in planned])[:GROUP_NAME_LENGTH]
+                parent = stack.enter_context(store.group(name, source_tags()))
             place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, parent)
             processes = min(jobs, len(planned))
             work = in_turn(planned, place, loaded) if processes == 1 else at_once(planned, processes, place, store)
@@ -113,16 +117,20 @@ class Session:
         return len(planned) - len(finished)
 
     def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:
+        self._say_stand_ins(runs)
+        prepared = [
+            prepare(run.config, data_root=self.data_root, cache=self.cache, loaded=loaded, given=run.given)
+            for run in runs
+        ]
+        for note in dict.fromkeys([*self.notes, *(note for one in prepared for note in one.notes)]):
+            say(note)
+        return prepared
+
+    def _say_stand_ins(self, runs: Sequence[Planned]) -> None:
         for config in {(run.config.stream, run.config.data): run.config for run in runs}.values():
             if source_of(config.stream, config.data, self.data_root) == "synthetic":
                 why = "" if config.data == "synthetic" or config.stream == "synthetic" else self._why(config.stream)
                 say(f"STAND-IN IMAGES: {config.stream} runs on procedurally made images, not on real ones{why}.")
-        for note in self.notes:
-            say(note)
-        return [
-            prepare(run.config, data_root=self.data_root, cache=self.cache, loaded=loaded, given=run.given)
-            for run in runs
-        ]
 
     def _why(self, stream: str) -> str:
         return f" (no images of it in {self.data_root}/, and no public download; --data real explains)"
@@ -160,14 +168,6 @@ def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[RunResu
         yield outcome
 
 
-def name_group(jobs: Sequence[Job]) -> str:
-    """What the runs of one command are called together: how many, of which strategies, on which streams."""
-    strategies, streams = (
-        ", ".join(dict.fromkeys(getattr(job.config, name) for job in jobs)) for name in ("strategy", "stream")
-    )
-    return f"{len(jobs)} runs: {strategies} on {streams}"[:GROUP_NAME_LENGTH]
-
-
 def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> list[str]:
     """A line for each option that was given and that a strategy does not read: it would change nothing there."""
     notes = []
@@ -176,7 +176,7 @@ def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> li
         if STRATEGIES.load(config.strategy).traits.memory != "own":
             used |= {"replay", *({"buffer_size"} if config.replay == "buffer" else ())}
         optional = (*PRUNING, "tau", "replay", "buffer_size")
-        unused = [f"--{name.replace('_', '-')}" for name in optional if name in given and name not in used]
+        unused = [flag_of(name) for name in optional if name in given and name not in used]
         if unused:
             notes.append(f"Note: {config.strategy} does not use {', '.join(unused)}.")
     return notes

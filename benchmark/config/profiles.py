@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.config.density import with_density
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import NAMED, RunConfig
 from benchmark.errors import UsageError
 from benchmark.registry import MODELS, STREAMS
-from strategies.registry import STRATEGIES, Entry, RegistryError, StrategyTraits, UnknownName
+from strategies.registry import OPTIONS, STRATEGIES, Entry, RegistryError, StrategyTraits, UnknownName
 
 UNKNOWN = "unknown"
 """Number of megabatches that a learner is not told; the stream has its default number of them."""
@@ -71,6 +71,7 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         megabatches = RunConfig(**{"batch_size": 64, **completed}).megabatches
         completed.setdefault("batch_size", 32 if traits.shots is not None and megabatches >= LONG_STREAM else 64)
         config = RunConfig(**completed)
+        _load_parts(config)
         smallest = MODELS.load(config.model).traits.min_resolution
     except ValidationError as error:
         raise UsageError(_first_problem(error)) from error
@@ -98,6 +99,14 @@ def complete_settings(strategy: Entry[StrategyTraits], given: Mapping[str, Any])
         if settings[name] in (math.inf, -math.inf) or settings[name] != settings[name]:
             raise UsageError(f"--set {name}={value}: a finite number is needed ({strategy.name})")
     return settings
+
+
+def _load_parts(config: RunConfig) -> None:
+    """Import all that the run is made of: a part that cannot be imported is found out before anything starts."""
+    read = config.options()
+    for field, registry in NAMED.items():
+        if field not in OPTIONS or field in read:
+            registry.load(getattr(config, field))
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from benchmark.config.run_config import RunConfig
 from benchmark.console import say
+from benchmark.errors import UsageError
 from benchmark.recording.store import Store
 from benchmark.running.prepare import prepare
 from benchmark.running.progress import RunProgress
@@ -94,7 +95,7 @@ def carry_out(job: Job, place: Place, loaded: dict[Any, StreamData] | None = Non
         prepared = prepare(job.config, data_root=place.data_root, cache=place.cache, loaded=loaded)
         store = Store(place.tracking_uri, place.output, place.experiment, parent=place.parent, tags=place.tags)
         return run(prepared, store=store, profile=job.profile, plugins=[progress], artifacts=job.artifacts)
-    except Diverged as error:
+    except (Diverged, UsageError) as error:
         return Failure(str(error))
     except Exception as error:
         # After some errors of CUDA a process fails whatever it runs.

@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import torch
+from mlflow import MlflowClient
 from mlflow.entities import RunTag
 
 from benchmark.console import say
@@ -179,7 +180,7 @@ def _inherited(threads: int) -> Iterator[None]:
 def _work(connection: Connection, place: Place, threads: int, name: str) -> None:
     """Carry out the jobs that come through ``connection``, until it is closed or SIGTERM comes."""
     signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_follow_parent, args=(place,), daemon=True).start()
     torch.set_num_threads(threads)
     place = replace(place, tags={**(place.tags or {}), WORKER_TAG: name})
     loaded: dict[Any, StreamData] = {}
@@ -199,11 +200,17 @@ def _leave(signal_number: int, frame: FrameType | None) -> None:
     sys.exit()
 
 
-def _follow_parent() -> None:
-    """End this process when the one that started it is gone, however that ended."""
+def _follow_parent(place: Place) -> None:
+    """End this process when the one that started it is gone, however that ended.
+
+    One that ended by force has left the run that all others belong to.
+    """
     parent = parent_process()
     assert parent is not None
     parent.join()
+    if place.parent is not None:
+        with suppress(BoardError), reaching(place.tracking_uri):
+            MlflowClient(place.tracking_uri).set_terminated(place.parent, "KILLED")
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -67,11 +67,15 @@ def describe_run(config: RunConfig, stream: Stream, profile: str, device: str) -
         "compiled": "yes" if config.compile else "no",
     }
     origin = provenance(device)
-    tags = {PREFIX + name: value for name, value in (own | origin).items()}
-    tags |= {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, MLFLOW_SOURCE_TYPE: "LOCAL"}
+    tags = {PREFIX + name: value for name, value in (own | origin).items()} | source_tags()
     if origin["commit"] != "unknown":
         tags[MLFLOW_GIT_COMMIT] = origin["commit"]
     return RunRecord(name_run(config), config.model_dump(mode="json"), tags, _dataset(stream))
+
+
+def source_tags() -> dict[str, str]:
+    """What MLflow shows as the source of a run: the program that was started."""
+    return {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, MLFLOW_SOURCE_TYPE: "LOCAL"}
 
 
 def _dataset(stream: Stream) -> Dataset:

@@ -27,6 +27,31 @@ VALUE_LENGTH = 500
 """Characters of a parameter, or of the reason of a failure."""
 
 
+def check_place(tracking_uri: str | None, output: Path) -> None:
+    """Make sure that runs can be recorded there, as far as that can be known without writing anything.
+
+    Raises:
+        UsageError: a tracking server does not answer, or the output folder cannot be written.
+    """
+    try:
+        with reaching(tracking_uri or ""):
+            folder = next(one for one in (output.absolute(), *output.absolute().parents) if one.exists())
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    except BoardError as error:
+        raise UsageError(str(error)) from error
+
+
+def _is_interruption(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt | SystemExit)
+
+
+def _unwritable(output: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output")
+
+
 class Store:
     """An MLflow store that has been reached, with the experiment that runs go into.
 
@@ -71,7 +96,7 @@ class Store:
                 self.experiment_id = self._experiment(experiment, output)
                 self._explain()
         except OSError as error:
-            raise UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output") from error
+            raise _unwritable(output, error) from error
         except BoardError as error:
             raise UsageError(str(error)) from error
 
@@ -94,15 +119,17 @@ class Store:
                 self.client.set_experiment_tag(self.experiment_id, tag, text)
 
     @contextmanager
-    def group(self, name: str) -> Iterator[str]:
-        """A run that several runs belong to; its id. It ends as they do: FINISHED unless something is raised."""
-        run_id = self.client.create_run(self.experiment_id, run_name=name).info.run_id
+    def group(self, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
+        """A run that several runs belong to; its id. It ends FINISHED if all of them did, KILLED when interrupted."""
+        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags or {})).info.run_id
         try:
             yield run_id
-        except BaseException:
-            self.client.set_terminated(run_id, "KILLED")
+        except BaseException as error:
+            self.client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
             raise
-        self.client.set_terminated(run_id, "FINISHED")
+        unfinished = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status != 'FINISHED'"
+        failed = self.client.search_runs([self.experiment_id], unfinished, max_results=1)
+        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
     @contextmanager
     def run(self, record: RunRecord) -> Iterator[MLflowLogger]:
@@ -122,7 +149,7 @@ class Store:
             yield logger
             logger.flush()
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+            interrupted = _is_interruption(error)
             reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
             self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
             self.client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from benchmark.config.run_config import RunConfig
-from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.models.build import model_factory
-from benchmark.streams.build import check_stream, load_data
+from benchmark.running.bf16 import SLOW_BF16, has_bf16_instructions
+from benchmark.streams.build import StreamSizes, load_data, measure_stream
 from benchmark.streams.loading.images import Images, StreamData, StreamRequest
 from strategies.pruning.distributions import unmatched
 from strategies.pruning.masks import prunable_weights
@@ -27,11 +27,21 @@ from strategies.registry import SCORES
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run whose images were found and whose stream can be made; ``config.data`` is real or synthetic."""
+    """A run whose images were found and whose stream can be made.
+
+    Attributes:
+        config: of the run; ``config.data`` is real or synthetic.
+        data: all images of the stream.
+        sizes: how many of them each training and test has.
+        device: cpu, or cuda with or without a number.
+        notes: lines for the user, each about something that is not quite as it may have been meant.
+    """
 
     config: RunConfig
     data: StreamData
+    sizes: StreamSizes
     device: str
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -57,19 +67,46 @@ def prepare(
     Raises:
         UsageError: anything about data, stream or device that the user has to mend.
     """
+    choose_device(config)
     request = StreamRequest(Path(data_root), Path(cache), config.resolution, config.skip_corrupt, download)
     loaded = {} if loaded is None else loaded
     key = (config.stream, config.data, request)
     if key not in loaded:
         loaded[key] = load_data(config, request)
-    data = loaded[key]
+    return prepare_on(config, loaded[key], given=given)
+
+
+def prepare_on(config: RunConfig, data: StreamData, *, given: Collection[str] | None = None) -> Prepared:
+    """Make sure that the run can be carried out on images that were found; ``given`` as :func:`prepare` has it.
+
+    Raises:
+        UsageError: anything about stream, network or device that the user has to mend.
+    """
+    device = choose_device(config)
+    fewer = _fewer_shots(config, data, given)
+    notes = [
+        f"Note: --{name.replace('_', '-')} {shots} in place of the profile's {getattr(config, name)}: the smallest "
+        "class has no more images."
+        for name, shots in fewer.items()
+    ]
+    config = config.model_copy(update={"data": data.source, **fewer})
+    if config.precision == "bf16" and device == "cpu" and has_bf16_instructions() is False:
+        notes.append(SLOW_BF16)
+    sizes = measure_stream(config, data)
+    _check_parts(config, data)
+    return Prepared(config, data, sizes, device, tuple(notes))
+
+
+def choose_device(config: RunConfig) -> str:
+    """The device that the run asks for, or the best one there is.
+
+    Raises:
+        UsageError: it is not there, or cannot compute in the asked precision.
+    """
     device = _device(config.device)
     if config.precision == "bf16" and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
         raise UsageError(f"--precision bf16, but {torch.cuda.get_device_name(device)} has no bfloat16: use fp32")
-    config = config.model_copy(update={"data": data.source, **_fewer_shots(config, data, given)})
-    check_stream(config, data)
-    _check_parts(config, data)
-    return Prepared(config, data, device)
+    return device
 
 
 def model_maker(config: RunConfig, data: StreamData) -> Any:
@@ -92,8 +129,6 @@ def _fewer_shots(config: RunConfig, data: StreamData, given: Collection[str] | N
         asked, smallest = getattr(config, name), _smallest_class(images, len(data.classes))
         if name not in given and asked is not None and 0 < smallest < asked:
             fewer[name] = smallest
-            flag = name.replace("_", "-")
-            say(f"Note: --{flag} {smallest} in place of the profile's {asked}: the smallest class has no more images.")
     return fewer
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from benchmark.config.run_config import RunConfig
 from benchmark.console import say
 from benchmark.metrics.series import megabatch_of
+from benchmark.streams.build import StreamSizes
 from strategies.registry import STRATEGIES
 
 WARM_UP_STEPS = 5
@@ -24,19 +25,28 @@ EVALUATION_COST = 1 / 3
 """Of a sample that is only run forward, in training samples."""
 
 
-def planned_samples(scenario: CLScenario, config: RunConfig) -> tuple[float, float]:
+def planned_samples(sizes: StreamSizes, config: RunConfig) -> tuple[float, float]:
     """Samples that a run trains on, and samples it runs forward for validation, gaps and tests."""
     replay = STRATEGIES.load(config.strategy).traits.replays or config.replay
     trained = forward = 0.0
     earlier = last = validated = last_valid = 0
-    for experience in scenario.train_stream:
-        own, valid = len(experience.dataset), len(experience.valid_dataset)
+    for own, valid in sizes.trainings:
         replayed = {"full": earlier, "last": last, "buffer": min(earlier, config.buffer_size)}.get(replay, 0)
         validation = valid + {"full": validated, "last": last_valid}.get(replay, 0)
         trained += config.epochs * (own + replayed)
         forward += config.epochs * validation + own + replayed
         earlier, last, validated, last_valid = earlier + own, own, validated + valid, valid
-    return trained, forward + config.megabatches * len(scenario.test_stream[0].dataset)
+    return trained, forward + config.megabatches * sizes.tested
+
+
+def expected_seconds(trained: float, forward: float, rate: float) -> float:
+    """Duration of a run at ``rate``, in training samples a second."""
+    return (trained + EVALUATION_COST * forward) / rate
+
+
+def _sizes_of(scenario: CLScenario) -> StreamSizes:
+    trainings = tuple((len(one.dataset), len(one.valid_dataset)) for one in scenario.train_stream)
+    return StreamSizes(trainings, len(scenario.test_stream[0].dataset))
 
 
 class RunProgress(SupervisedPlugin):
@@ -53,7 +63,7 @@ class RunProgress(SupervisedPlugin):
         """Open the bar at the first megabatch and note when each began."""
         self._began = time.monotonic()
         if self._steps == 0:
-            self.trained, self.forward = planned_samples(strategy.experience.benchmark, self.config)
+            self.trained, self.forward = planned_samples(_sizes_of(strategy.experience.benchmark), self.config)
             if sys.stderr.isatty():
                 self._bar = tqdm(total=round(self.trained), unit="img", leave=False)
         if self._bar is not None:
@@ -85,7 +95,7 @@ class RunProgress(SupervisedPlugin):
             self._bar.close()
 
     def _estimate(self, rate: float) -> None:
-        seconds = (self.trained + EVALUATION_COST * self.forward) / rate
+        seconds = expected_seconds(self.trained, self.forward, rate)
         say(f"  about {duration(seconds)} for this run ({rate:.0f} images a second)")
         if seconds > LONG_RUN:
             say("  for a shorter run: --profile demo, fewer --epochs, a smaller --model, or a machine with a GPU")

@@ -51,7 +51,7 @@ def run(
     writers = make_writers(artifacts)
     tracked = store.run(describe_run(config, stream, profile, prepared.device)) if store else nullcontext(None)
     files: list[str] = []
-    with _readable_warnings(), tracked as logger:
+    with readable_warnings(), tracked as logger:
         evaluator = make_evaluator(logger)
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
         with ExitStack() as watched:
@@ -65,7 +65,7 @@ def run(
 
 
 @contextmanager
-def _readable_warnings() -> Iterator[None]:
+def readable_warnings() -> Iterator[None]:
     """Warnings about pruning as plain notes; none about what Avalanche deprecates, which no user of ours can mend."""
     with warnings.catch_warnings():
         show = warnings.showwarning

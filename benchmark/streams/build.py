@@ -18,6 +18,9 @@ from benchmark.streams.protocols.alma import alma_scenario, split_megabatches
 from benchmark.streams.sources.synthetic import stand_in
 from strategies.seeds import numpy_generator
 
+CHANNELS = 3
+"""Of images that are not here."""
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -34,6 +37,19 @@ class Stream:
     fingerprint: str
     scenario: CLScenario
     loader: ArrayLoader
+
+
+@dataclass(frozen=True)
+class StreamSizes:
+    """How many images there are to train on and to test on.
+
+    Attributes:
+        trainings: of each training, one a megabatch unless the learner waits: images to train on, and to validate on.
+        tested: images of a test.
+    """
+
+    trainings: tuple[tuple[int, int], ...]
+    tested: int
 
 
 def load_data(config: RunConfig, request: StreamRequest) -> StreamData:
@@ -79,14 +95,41 @@ def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:
     return Stream(replace(data, train=train, test=test), data.fingerprint, scenario, loader)
 
 
-def check_stream(config: RunConfig, data: StreamData) -> None:
-    """Make sure that :func:`build_stream` will succeed, at a fraction of its cost.
+def outline_data(config: RunConfig) -> StreamData | None:
+    """Black images, as many as the stream has, which take no memory; None where its registration gives no numbers.
+
+    They stand for images that are not here, where no pixel is looked at.
+    """
+    traits = STREAMS.load(config.stream).traits
+    if not all((traits.classes, traits.train_per_class, traits.test_per_class)):
+        return None
+
+    def black(per_class: int) -> Images:
+        targets = np.repeat(np.arange(traits.classes), per_class)
+        shape = (len(targets), CHANNELS, config.resolution, config.resolution)
+        return Images(np.broadcast_to(np.uint8(0), shape), targets)
+
+    return StreamData(
+        label=config.stream,
+        train=black(traits.train_per_class),
+        test=black(traits.test_per_class),
+        classes=tuple(f"class {label}" for label in range(traits.classes)),
+        mean=(0.0,) * CHANNELS,
+        std=(1.0,) * CHANNELS,
+    )
+
+
+def measure_stream(config: RunConfig, data: StreamData) -> StreamSizes:
+    """The sizes of what :func:`build_stream` will make, at a fraction of its cost.
 
     Raises:
-        UsageError: more shots than a class has, or an impossible split.
+        UsageError: it cannot be made: more shots than a class has, or an impossible split.
     """
-    train, _ = _cut(config, data)
-    split_megabatches(train.targets, config.megabatches, config.val_fraction, config.seed, config.stratified)
+    train, test = _cut(config, data)
+    parts = split_megabatches(train.targets, config.megabatches, config.val_fraction, config.seed, config.stratified)
+    arrivals = [parts[start : start + config.wait] for start in range(0, len(parts), config.wait)]
+    sizes = [(sum(len(part.train) for part in a), sum(len(part.valid) for part in a)) for a in arrivals]
+    return StreamSizes(tuple(sizes), len(test))
 
 
 def _cut(config: RunConfig, data: StreamData) -> tuple[Images, Images]:

@@ -19,10 +19,14 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def command(tmp_path, cache):
-    """Function: run ``python -m benchmark.run`` in an empty folder and return what it did."""
+    """Function: run ``python -m benchmark.run`` in an empty folder and return what it did.
 
-    def run(*arguments: str, module: str = "benchmark.run", **environment: str):
-        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160"}
+    ``site`` is a folder of installed packages that it sees beside those of the environment.
+    """
+
+    def run(*arguments: str, module: str = "benchmark.run", site: str = "", **environment: str):
+        path = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
+        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160", "PYTHONPATH": path}
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=tmp_path,
@@ -33,6 +37,22 @@ def command(tmp_path, cache):
         )
 
     return run
+
+
+@pytest.fixture
+def called(tmp_path, cache, monkeypatch, capsys):
+    """Function: the command in this process, in an empty folder: its exit code, what it printed and what it said."""
+    from benchmark.run import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANYTIME_BENCH_CACHE", str(cache))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        return (ended.value.code, *capsys.readouterr())
+
+    return call
 
 
 def write_images(folder: Path, count: int, size: int = 32, seed: int = 0) -> None:

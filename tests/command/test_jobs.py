@@ -98,7 +98,10 @@ class Recorded:
         self.code = process.returncode
         self.client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
         found = self.client.search_runs([e.experiment_id for e in self.client.search_experiments()])
-        self.runs = {(run.data.params["strategy"], int(run.data.params["epochs"])): run for run in found}
+        self.runs = {
+            (run.data.params["strategy"], int(run.data.params["epochs"])): run for run in found if run.data.params
+        }
+        [self.group] = [run for run in found if not run.data.params]
 
     def metrics(self, run):
         return {
@@ -108,11 +111,9 @@ class Recorded:
         }
 
     def summaries(self):
-        """Title -> summary, without what no two runs share, such as the address of their files."""
-        shown = re.sub(
-            r"(training time|peak memory).*\n|\S+/artifacts/\w+", "", self.stdout.partition("MLflow store")[0]
-        )
-        before, *rest = re.split(r"^(\w+ on .*)$", shown, flags=re.M)
+        """Name -> summary, without what no two runs share, such as the address of their files."""
+        shown = re.sub(r"\S+/artifacts/\w+|Training time \S+", "", self.stdout.partition("\n\n")[0])
+        before, *rest = re.split(r"^Run \d+, (.*?): ", shown, flags=re.M)
         assert not before.strip()
         return dict(zip(rest[::2], map(str.strip, rest[1::2]), strict=True))
 
@@ -140,6 +141,7 @@ def test_runs_at_once_give_the_same_bits_as_in_turn(in_turn, at_once):
     import torch
 
     assert in_turn.code == 0 and "Traceback" not in in_turn.stderr, in_turn.stderr
+    assert in_turn.group.info.status == "FINISHED"
     for name, run in in_turn.runs.items():
         same = at_once.runs[name]
         assert in_turn.metrics(run) == at_once.metrics(same) and "test/accuracy" in run.data.metrics
@@ -170,6 +172,7 @@ def test_a_lost_process_and_a_failure_are_those_of_their_runs_alone(at_once):
     assert dict(failures)["3"].startswith("RuntimeError: out of ideas")
     assert "run 3: half a thought" in at_once.stderr and "half a thought" not in at_once.stdout
     ends = {name: (r.info.status, r.data.tags.get(PREFIX + "failure")) for (name, _), r in at_once.runs.items()}
+    assert at_once.group.info.status == "FAILED"
     status, reason = ends.pop("lost")
     assert status == "FAILED" and "killed" in reason
     assert ends == {
@@ -202,7 +205,7 @@ def test_no_process_outlives_an_interrupted_command_and_runs_under_way_are_kille
     if way == "ctrl-c":
         assert ended.code == 130 and ended.stderr.splitlines()[-1].startswith("Interrupted")
     statuses = {epochs: run.info.status for (_, epochs), run in ended.runs.items()}
-    assert statuses == {1: "FINISHED", 5000: "KILLED", 5001: "KILLED"}
+    assert statuses == {1: "FINISHED", 5000: "KILLED", 5001: "KILLED"} and ended.group.info.status == "KILLED"
 
 
 def test_sigterm_while_processes_start_leaves_none_behind(launched, tmp_path):
@@ -211,7 +214,7 @@ def test_sigterm_while_processes_start_leaves_none_behind(launched, tmp_path):
     process.terminate()
     ended = Recorded(tmp_path, process)
     assert ended.code == 130 and "Traceback" not in ended.stderr, ended.stderr
-    assert gone(process.pid) and not ended.runs
+    assert gone(process.pid) and not ended.runs and ended.group.info.status == "KILLED"
 
 
 @pytest.mark.parametrize("jobs", ["0", "two"])

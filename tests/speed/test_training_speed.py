@@ -19,6 +19,7 @@ from torchvision import transforms
 
 from benchmark.config.profiles import resolve
 from benchmark.registry import MODELS
+from benchmark.running.bf16 import has_bf16_instructions
 from benchmark.running.build import build_strategy, make_evaluator
 from benchmark.running.prepare import prepare
 from benchmark.running.progress import RunProgress
@@ -197,6 +198,8 @@ def naive(loop, device):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("model", ["resnet20s", "resnet18"])
 def test_epochs(model, precision, device, tmp_path_factory, in_turns, ratio, report):
+    if precision == "bf16" and device == "cpu" and has_bf16_instructions() is False:
+        pytest.skip("this processor has no bf16 instructions")
     cache = tmp_path_factory.getbasetemp() / "images"
     loop = Loop(cache, device, precision, stream="synthetic", model=model, shots=SHOTS[model])
     loops = {

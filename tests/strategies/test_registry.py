@@ -129,8 +129,18 @@ def test_listing_runs_no_file_and_loading_runs_one(things):
     registry = things(good=thing("good"), bad="raise RuntimeError('imported')\n" + thing("bad"))
     assert registry.names() == ["bad", "good"]
     assert registry.load("good").target() == "good"
-    with pytest.raises(RuntimeError, match="imported"):
+    with pytest.raises(
+        RegistryError, match=r"the thing 'bad' cannot be used: importing .*\.bad failed \(RuntimeError: im"
+    ):
         registry.load("bad")
+
+
+def test_an_entry_that_cannot_be_imported_says_why_in_one_line(things):
+    registry = things(bad="raise KeyError('first\\nsecond')\n" + thing("bad"))
+    with pytest.raises(RegistryError) as caught:
+        registry.load("bad")
+    assert "KeyError" in str(caught.value) and "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_registering_a_name_twice_raises(things):

@@ -122,10 +122,24 @@ def test_a_run_is_recorded_with_its_name_source_images_and_parent(tmp_path):
     assert len(collect(base.uri).runs) == 1, "the parent is no result"
 
 
-def test_a_group_that_is_interrupted_is_killed(store):
-    with pytest.raises(KeyboardInterrupt), store.group("two runs") as parent:
-        raise KeyboardInterrupt
-    assert store.client.get_run(parent).info.status == "KILLED"
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED"), (OSError, "FAILED")]
+)
+def test_a_group_ends_as_what_ended_it(store, error, status):
+    with pytest.raises(error), store.group("two runs") as parent:
+        raise error
+    assert store.client.get_run(parent).info.status == status
+
+
+def test_a_group_fails_with_any_of_its_runs(store, tmp_path):
+    with store.group("two runs", {"some": "tag"}) as parent:
+        own = Store(store.uri, tmp_path, "tests", parent=parent)
+        with own.run(RunRecord("good", {}, {})):
+            pass
+        with pytest.raises(OSError), own.run(RunRecord("bad", {}, {})):
+            raise OSError
+    run = store.client.get_run(parent)
+    assert (run.info.status, run.info.run_name, run.data.tags["some"]) == ("FAILED", "two runs", "tag")
 
 
 def test_unwritable_output_is_refused(tmp_path):

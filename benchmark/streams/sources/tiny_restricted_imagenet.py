@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.console import say
-from benchmark.errors import DataNotFound
+from benchmark.errors import DataNotFound, NotDownloaded
 from benchmark.registry import STREAMS
 from benchmark.streams.loading.images import StreamData, StreamRequest
 from benchmark.streams.sources.wnid_tree import files_by_wnid, first_tree, grouped, wnid_groups
@@ -79,7 +79,7 @@ def _downloaded(request: StreamRequest) -> Path:
 
     root = request.data_root
     if not request.download:
-        raise DataNotFound(f"no Tiny ImageNet tree in {root}: a run would download it (237 MB)")
+        raise NotDownloaded(f"no Tiny ImageNet tree in {root}: a run would download it (237 MB)")
     is_new = not root.exists()
     say(f"no Tiny ImageNet tree in {root}: downloading it (237 MB)")
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import DataNotFound
+from benchmark.errors import DataNotFound, NotDownloaded
 from benchmark.registry import STREAMS
 from benchmark.streams.loading.images import Images, StreamData, StreamRequest, channel_statistics
 from benchmark.streams.loading.resize import resized
@@ -54,6 +54,8 @@ def _downloaded(dataset: str, label: str, request: StreamRequest, flip: bool = T
         try:
             parts.append(getattr(datasets, dataset)(str(request.data_root), train=train, download=request.download))
         except (OSError, RuntimeError) as error:
+            if not request.download:
+                raise NotDownloaded(f"{label} is not in {request.data_root}: a run would download it") from error
             raise DataNotFound(
                 f"{label} is not in {request.data_root} and could not be downloaded ({type(error).__name__}): "
                 f"put torchvision's {dataset} files there, choose a folder with --data-root, "
