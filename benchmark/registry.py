@@ -54,9 +54,12 @@ class ModelTraits:
 
     Attributes:
         min_resolution: height and width in pixels of the smallest images that it takes.
+        classifier: name of the submodule that is its classifier, which is not pruned; empty: ``classifier`` where it
+            has one, else its last linear layer.
     """
 
     min_resolution: int = 1
+    classifier: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from strategies.learning.execution import Executed, Execution
 from strategies.learning.optimisation import MegabatchOptimisation, ScheduleFactory, schedule_factory
-from strategies.learning.recipe import LearningRateSchedule, Optimiser, Ties
+from strategies.learning.recipe import Control, LearningRateSchedule, Optimiser, Ties
 from strategies.learning.replay import Memory, ReplayMegabatches
 from strategies.learning.selection import BestValidation
 from strategies.pruning.distributions import Distribution
@@ -148,6 +148,7 @@ class Pruning:
         structure: name of the structure, or ``N:M`` with numbers.
         nested: whether a pruned weight stays pruned for ever.
         score_fraction: samples a scoring uses, as a fraction of one megabatch.
+        control: what the pruner is checked against.
     """
 
     density: float = FINAL_DENSITY
@@ -158,6 +159,7 @@ class Pruning:
     structure: str = "unstructured"
     nested: bool = True
     score_fraction: float = 0.2
+    control: Control = "none"
 
     def parts(self, learner: Learner) -> PruningParts:
         """The named parts, for a :class:`strategies.pruning.plugin.PruningPlugin`.
@@ -174,6 +176,8 @@ class Pruning:
             structure=structure_named(self.structure),
             sample_fraction=self.score_fraction,
             nested=self.nested,
+            control=self.control,
+            make_model=learner.make_model,
             seed=learner.seed,
         )
 
@@ -189,8 +193,9 @@ class AnytimeStrategy(Executed):
     """The ALMA learner (arXiv 2106.09563, algorithm 1).
 
     For each megabatch: add it to what is replayed, train for some epochs with a schedule of its own, hand over
-    the epoch with the best validation accuracy. ``plugins`` say what else happens, such as pruning; ``model`` takes
-    the place of the learner's. An ``optimizer`` of the strategy's own keeps its rate, or has a ``schedule`` of its own.
+    the epoch with the best validation accuracy. ``plugins`` say what else happens, such as pruning; ``model`` and
+    ``selection`` take the place of the learner's. An ``optimizer`` of the strategy's own keeps its rate, or has a
+    ``schedule`` of its own.
     """
 
     def __init__(
@@ -201,6 +206,7 @@ class AnytimeStrategy(Executed):
         model: nn.Module | None = None,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
+        selection: BestValidation | None = None,
     ):
         optimisation = learner.optimisation()
         if optimizer is not None or schedule is not None:
@@ -213,7 +219,7 @@ class AnytimeStrategy(Executed):
                 ReplayMegabatches(learner.training_memory()),
                 optimisation,
                 *plugins,
-                learner.selection(),
+                selection or learner.selection(),
                 *learner.plugins,
             ],
         )

@@ -9,7 +9,17 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "APP",
-    options=("score", "schedule", "density", "scope", "structure", "nested", "score_fraction", "known_length"),
+    options=(
+        "score",
+        "schedule",
+        "density",
+        "scope",
+        "structure",
+        "nested",
+        "score_fraction",
+        "control",
+        "known_length",
+    ),
     reference="Wadia et al. 2022, arXiv 2204.01640, algorithm 1",
 )
 def app(learner: Learner, pruning: Pruning) -> AnytimeStrategy:

@@ -32,7 +32,7 @@ from strategies.registry import STRATEGIES
 
 AVALANCHE = "avalanche-lib 0.6"
 
-PRUNING = ("score", "schedule", "density", "scope", "structure", "nested", "score_fraction", "known_length")
+PRUNING = ("score", "schedule", "density", "scope", "structure", "nested", "score_fraction", "control", "known_length")
 """Options of the pruning that any of them can have on top."""
 
 DENSE = {"schedule": "none"}

@@ -11,7 +11,7 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "GMP",
-    options=("density", "scope", "structure", "nested", "known_length"),
+    options=("density", "scope", "structure", "nested", "control", "known_length"),
     reference="Zhu and Gupta 2017, arXiv 1710.01878, equation 1",
 )
 def gmp(learner: Learner, pruning: Pruning) -> AnytimeStrategy:

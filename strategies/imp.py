@@ -33,7 +33,9 @@ class Rewinding(PruningPlugin):
     def prune(self, strategy: SupervisedTemplate, density: float) -> None:
         """Choose by the magnitude of the trained weights; what stays starts again from its early value."""
         chosen = self.choose(strategy, density, within=self.masks)
-        if self._early is not None:
+        if self.parts.control == "reinitialise":
+            self.draw_anew(strategy, chosen)
+        elif self._early is not None:
             strategy.model.load_state_dict(self._early)
             # Momentum of the weights that training has left behind must not push the early ones.
             strategy.optimizer.state.clear()
@@ -42,7 +44,7 @@ class Rewinding(PruningPlugin):
 
 @STRATEGIES.register(
     "IMP",
-    options=("density", "scope", "structure", "known_length"),
+    options=("density", "scope", "structure", "control", "known_length"),
     reference="Frankle and Carbin 2019, arXiv 1803.03635, appendix B (1); Frankle et al. 2020, arXiv 1912.05671",
 )
 def imp(learner: Learner, pruning: Pruning, *, rewind_to: Annotated[int, Ge(0)] = 0) -> AnytimeStrategy:

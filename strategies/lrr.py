@@ -12,7 +12,7 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "LRR",
-    options=("density", "scope", "structure", "known_length"),
+    options=("density", "scope", "structure", "control", "known_length"),
     reference="Renda et al. 2020, arXiv 2003.02389, algorithm 1",
 )
 def lrr(learner: Learner, pruning: Pruning) -> AnytimeStrategy:

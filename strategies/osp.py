@@ -11,7 +11,7 @@ from strategies.registry import STRATEGIES
 
 @STRATEGIES.register(
     "OSP",
-    options=("score", "density", "scope", "structure", "score_fraction"),
+    options=("score", "density", "scope", "structure", "score_fraction", "control"),
     reference="Wadia et al. 2022, arXiv 2204.01640, section 4",
 )
 def osp(learner: Learner, pruning: Pruning) -> AnytimeStrategy:

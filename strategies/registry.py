@@ -37,6 +37,7 @@ PRUNING = (
     "structure",
     "nested",
     "score_fraction",
+    "control",
     "known_length",
 )
 """Options of pruning that a strategy may declare."""

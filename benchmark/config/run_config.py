@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from benchmark.config.fields import option, with_role
 from benchmark.config.identity import Identity
 from benchmark.registry import MODELS, STREAMS
-from strategies.learning.recipe import LearningRateSchedule, Optimiser, Ties
+from strategies.learning.recipe import Control, LearningRateSchedule, Optimiser, Ties
 from strategies.pruning.schedules import FINAL_DENSITY
 from strategies.registry import (
     DISTRIBUTIONS,
@@ -117,6 +117,12 @@ class RunConfig(BaseModel):
     score_fraction: float = option(
         "variant", "Strategy", "images a scoring reads, as part of one megabatch", 0.2, gt=0, le=1
     )
+    control: Control = option(
+        "variant",
+        "Strategy",
+        "check of a pruner: none, shuffle (its masks), reinitialise (its weights) or invert (its scores)",
+        "none",
+    )
     known_length: bool = option("variant", "Strategy", "tell the learner how many megabatches there will be", True)
     settings: dict[str, bool | int | float | str] = option(
         "variant", "Strategy", "a hyperparameter of the strategy's own; its page in docs/ lists them", {}
@@ -206,6 +212,12 @@ class RunConfig(BaseModel):
     def _layers_belong_to_custom(self) -> RunConfig:
         if (self.scope == "custom") != bool(self.layer_density):
             raise ValueError("--scope custom and --layer-density LAYER=X go together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _single_weights_are_shuffled(self) -> RunConfig:
+        if self.control == "shuffle" and self.structure != "unstructured":
+            raise ValueError("--control shuffle moves single weights: it goes with --structure unstructured")
         return self
 
     def options(self) -> list[str]:

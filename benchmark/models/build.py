@@ -17,12 +17,14 @@ def model_factory(name: str, *, classes: int, channels: int, resolution: int, se
     Raises:
         UnknownName: no such model.
     """
-    build = MODELS.load(name).target
+    entry = MODELS.load(name)
 
     def make(draw: int) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(derived_seed(seed, "initialisation", draw))
-            model: nn.Module = build(classes, channels, resolution)
+            model: nn.Module = entry.target(classes, channels, resolution)
+        if entry.traits.classifier:
+            model.classifier_name = entry.traits.classifier  # type: ignore[assignment]
         return model.to(memory_format=torch.channels_last)
 
     return make

@@ -24,37 +24,37 @@ def _with_stem(model: models.ResNet, channels: int, resolution: int) -> nn.Modul
     return model
 
 
-@MODELS.register("resnet18", min_resolution=16)
+@MODELS.register("resnet18", min_resolution=16, classifier="fc")
 def resnet18(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-18: 11.2 M weights (He et al. 2016)."""
     return _with_stem(models.resnet18(num_classes=classes), channels, resolution)
 
 
-@MODELS.register("resnet34", min_resolution=16)
+@MODELS.register("resnet34", min_resolution=16, classifier="fc")
 def resnet34(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-34: 21.3 M weights (He et al. 2016)."""
     return _with_stem(models.resnet34(num_classes=classes), channels, resolution)
 
 
-@MODELS.register("resnet50", min_resolution=16)
+@MODELS.register("resnet50", min_resolution=16, classifier="fc")
 def resnet50(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-50: 23.5 M weights (He et al. 2016), the paper profile's default."""
     return _with_stem(models.resnet50(num_classes=classes), channels, resolution)
 
 
-@MODELS.register("resnet101", min_resolution=16)
+@MODELS.register("resnet101", min_resolution=16, classifier="fc")
 def resnet101(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-101: 42.5 M weights (He et al. 2016)."""
     return _with_stem(models.resnet101(num_classes=classes), channels, resolution)
 
 
-@MODELS.register("wide_resnet50_2", min_resolution=16)
+@MODELS.register("wide_resnet50_2", min_resolution=16, classifier="fc")
 def wide_resnet50_2(classes: int, channels: int, resolution: int) -> nn.Module:
     """Wide ResNet-50-2: 66.9 M weights (Zagoruyko and Komodakis 2016)."""
     return _with_stem(models.wide_resnet50_2(num_classes=classes), channels, resolution)
 
 
-@MODELS.register("wide_resnet101_2", min_resolution=16)
+@MODELS.register("wide_resnet101_2", min_resolution=16, classifier="fc")
 def wide_resnet101_2(classes: int, channels: int, resolution: int) -> nn.Module:
     """Wide ResNet-101-2: 124.8 M weights (Zagoruyko and Komodakis 2016)."""
     return _with_stem(models.wide_resnet101_2(num_classes=classes), channels, resolution)

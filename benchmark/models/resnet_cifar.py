@@ -78,25 +78,25 @@ class CifarResNet(nn.Module):
         return self.classifier(torch.flatten(F.adaptive_avg_pool2d(features, 1), 1))
 
 
-@MODELS.register("resnet20s", version=2)
+@MODELS.register("resnet20s", version=2, classifier="classifier")
 def resnet20s(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-20 for small images, parameter-free shortcuts (option A): 0.27 M weights in 19 convolutions."""
     return CifarResNet(3, classes, channels)
 
 
-@MODELS.register("resnet44s", version=2)
+@MODELS.register("resnet44s", version=2, classifier="classifier")
 def resnet44s(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-44 for small images, parameter-free shortcuts (option A): 0.66 M weights."""
     return CifarResNet(7, classes, channels)
 
 
-@MODELS.register("resnet56s", version=2)
+@MODELS.register("resnet56s", version=2, classifier="classifier")
 def resnet56s(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-56 for small images, parameter-free shortcuts (option A): 0.85 M weights."""
     return CifarResNet(9, classes, channels)
 
 
-@MODELS.register("resnet20s_1x1")
+@MODELS.register("resnet20s_1x1", classifier="classifier")
 def resnet20s_1x1(classes: int, channels: int, resolution: int) -> nn.Module:
     """ResNet-20 for small images with 1x1 shortcuts (option B), which ``resnet20s`` was until its version 2."""
     return CifarResNet(3, classes, channels, projection)

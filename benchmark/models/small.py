@@ -7,7 +7,7 @@ from torch import nn
 from benchmark.registry import MODELS
 
 
-@MODELS.register("mlp")
+@MODELS.register("mlp", classifier="5")
 def mlp(classes: int, channels: int, resolution: int) -> nn.Module:
     """Two hidden layers of 128 units; its hidden weights are what pruning works on."""
     inputs = channels * resolution**2
@@ -16,7 +16,7 @@ def mlp(classes: int, channels: int, resolution: int) -> nn.Module:
     )
 
 
-@MODELS.register("cnn", min_resolution=5)
+@MODELS.register("cnn", min_resolution=5, classifier="11")
 def cnn(classes: int, channels: int, resolution: int) -> nn.Module:
     """Three convolutions with batch norm (16, 32, 32 channels): 14 k weights."""
     layers: list[nn.Module] = []

@@ -8,7 +8,7 @@ from torchvision import models
 from benchmark.registry import MODELS
 
 
-@MODELS.register("vgg16_bn", min_resolution=32)
+@MODELS.register("vgg16_bn", min_resolution=32, classifier="3")
 def vgg16_bn(classes: int, channels: int, resolution: int) -> nn.Module:
     """VGG-16 with batch norm, its convolutions and one linear classifier: 14.7 M weights; from 32 px on."""
     model = models.vgg16_bn(num_classes=classes)

@@ -32,6 +32,19 @@ def eval_batches(strategy: SupervisedTemplate, dataset: AvalancheDataset, batch_
     return DataLoader(dataset, **options)
 
 
+def train_batches(strategy: SupervisedTemplate, dataset: AvalancheDataset, batch_size: int) -> Iterable[list[Tensor]]:
+    """Batches [x, y, task] of ``dataset`` augmented as in training, through the strategy's own loader if it has one.
+
+    The draws are fixed by the learner's seed and the megabatch; without a loader they are Avalanche's, from the global
+    random state, which is put back.
+    """
+    own = getattr(strategy, "loader", None)
+    if own is not None:
+        return own.train_batches(dataset, batch_size, strategy.clock.train_exp_counter)
+    with torch.random.fork_rng():
+        return list(eval_batches(strategy, dataset.train(), batch_size))
+
+
 def count_correct(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> int:
     """How many samples of ``dataset``, in eval transforms and eval mode, the strategy's model gets right.
 
@@ -41,14 +54,21 @@ def count_correct(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> in
 
 
 @torch.inference_mode()
-def correct_and_loss(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> tuple[int, float]:
-    """Right predictions on ``dataset``, as :func:`count_correct` has them, and the sum of the cross-entropies."""
+def correct_and_loss(
+    strategy: SupervisedTemplate, dataset: AvalancheDataset, batches: Iterable[list[Tensor]] | None = None
+) -> tuple[int, float]:
+    """Right predictions on ``dataset``, as :func:`count_correct` has them, and the sum of the cross-entropies.
+
+    ``batches`` takes the place of those of the data set as it is.
+    """
     modes = {module: module.training for module in strategy.model.modules()}
     strategy.model.eval()
     correct = torch.zeros((), dtype=torch.long, device=strategy.device)
     loss = torch.zeros((), dtype=torch.float64, device=strategy.device)
     with execution_of(strategy).autocast(strategy.device):
-        for x, y, *task in eval_batches(strategy, dataset.eval(), max(strategy.eval_mb_size, 1)):
+        if batches is None:
+            batches = eval_batches(strategy, dataset.eval(), max(strategy.eval_mb_size, 1))
+        for x, y, *task in batches:
             x, y = x.to(strategy.device), y.to(strategy.device)
             output = avalanche_forward(strategy.model, x, task[0]) if task else strategy.model(x)
             correct += (output.argmax(1) == y).sum()

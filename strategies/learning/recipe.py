@@ -1,4 +1,4 @@
-"""The words of a recipe: choices that are part of a protocol, known without importing torch."""
+"""The words of a recipe: choices of protocols and variants, known without importing torch."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ Optimiser = Literal["sgd", "adamw"]
 
 LearningRateSchedule = Literal["multistep", "cosine", "constant"]
 """How the rate falls within a megabatch: by a factor at milestones, along a cosine to zero, or not at all."""
+
+Control = Literal["none", "shuffle", "reinitialise", "invert"]
+"""What a pruner is checked against: its masks shuffled within each layer, its weights drawn anew after pruning, or its
+scores inverted so that the worst weights stay (Frankle et al. 2021, arXiv 2009.08576)."""

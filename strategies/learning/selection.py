@@ -56,7 +56,8 @@ class BestValidation(SupervisedPlugin):
     @torch.no_grad()
     def after_training_epoch(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Validate, and keep a copy of the weights if no earlier epoch of this megabatch was better."""
-        correct, loss = correct_and_loss(strategy, self._validation)
+        assert self._validation is not None
+        correct, loss = self.validate(strategy, self._validation)
         self.evaluated_samples += self.samples
         self.epochs_correct.append(correct)
         ready = all(plugin.ready for plugin in strategy.plugins if isinstance(plugin, Readiness))
@@ -67,6 +68,10 @@ class BestValidation(SupervisedPlugin):
             self._merit = merit
             self._snapshots = [(p, p.snapshot()) for p in strategy.plugins if isinstance(p, PartOfPredictor)]
             self._best = {name: value.clone() for name, value in strategy.model.state_dict().items()}
+
+    def validate(self, strategy: SupervisedTemplate, dataset: AvalancheDataset) -> tuple[int, float]:
+        """Right predictions on the validation images, and the sum of their losses."""
+        return correct_and_loss(strategy, dataset)
 
     def after_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Hand over the best epoch's weights."""

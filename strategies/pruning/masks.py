@@ -30,8 +30,8 @@ class SeparateNetworks(Protocol):
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that pruning may remove: name in the state dict -> parameter, in module order.
 
-    They are the weights of all ``Conv2d`` (stem and 1x1 shortcuts included) and ``Linear`` modules, except the
-    last ``Linear``, which is the classifier. Biases and batch norm are never pruned. Of :class:`SeparateNetworks`
+    They are the weights of all ``Conv2d`` (stem and 1x1 shortcuts included) and ``Linear`` modules, except those of
+    the classifier (:func:`classifier_of`). Biases and batch norm are never pruned. Of :class:`SeparateNetworks`
     they are those of each network.
 
     Raises:
@@ -44,15 +44,30 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
             for name, weight in prunable_weights(network).items()
         }
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    linear = [name for name, module in layers if isinstance(module, nn.Linear)]
-    classifier = linear[-1] if linear else None
+    classifier = classifier_of(model)
     found: dict[str, nn.Parameter] = {}
     for name, module in layers:
-        if name != classifier and isinstance(module.weight, nn.Parameter):
+        in_classifier = classifier is not None and (name == classifier or name.startswith(f"{classifier}."))
+        if not in_classifier and isinstance(module.weight, nn.Parameter):
             found[f"{name}.weight".lstrip(".")] = module.weight
     if not found:
         raise ValueError(f"{type(model).__name__} has no prunable weight: no Conv2d, and no Linear but the classifier")
     return found
+
+
+def classifier_of(model: nn.Module) -> str | None:
+    """Name of the module, in ``model``, that is its classifier with all that is in it, such as several heads.
+
+    It is what the model names in an attribute ``classifier_name``; else its submodule ``classifier``, as Avalanche's
+    models call it; else its last ``Linear``. None where there is none of them.
+    """
+    named = getattr(model, "classifier_name", None)
+    if named is not None:
+        return str(named)
+    if isinstance(getattr(model, "classifier", None), nn.Module):
+        return "classifier"
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return linear[-1] if linear else None
 
 
 def kept_count(density: float, size: int) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torch import nn
+
+from strategies.learning.recipe import Control
 from strategies.pruning.distributions import Distribution, global_ranking
 from strategies.pruning.schedules import Schedule
 from strategies.pruning.scores import Score
@@ -24,6 +28,8 @@ class PruningParts:
         structure: what is pruned together.
         sample_fraction: samples a scoring uses, as a fraction of one megabatch.
         nested: whether a pruned weight stays pruned for ever.
+        control: what the pruner is checked against instead of being run as it is.
+        make_model: ``make_model(k)``, the model with its k-th initialisation, for the control that draws weights anew.
         seed: of the samples and of everything else that is drawn.
     """
 
@@ -34,4 +40,6 @@ class PruningParts:
     structure: Structure = field(default_factory=Unstructured)
     sample_fraction: float = 0.2
     nested: bool = True
+    control: Control = "none"
+    make_model: Callable[[int], nn.Module] | None = None
     seed: int = 0

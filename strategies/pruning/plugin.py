@@ -14,12 +14,13 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from strategies.learning.evaluation import eval_batches
+from strategies.pruning.controls import Inverted, shuffled
 from strategies.pruning.masks import Masks, prunable_weights
 from strategies.pruning.parts import PruningParts
 from strategies.pruning.rounds import choose, zero_pruned_
 from strategies.pruning.scores import Batch
 from strategies.pruning.upkeep import HeldAtZero
-from strategies.seeds import numpy_generator
+from strategies.seeds import numpy_generator, torch_generator
 
 SCORING_BATCH = 128
 """Samples a scoring pass takes at once; a scoring set is cut into near-equal parts of at most this size."""
@@ -88,23 +89,40 @@ class PruningPlugin(SupervisedPlugin):
         if self.masks is not None and not self.parts.nested:
             self._give_back(strategy.model)
         chosen = self.choose(strategy, density, within=self.masks if self.parts.nested else None)
+        self.draw_anew(strategy, chosen)
         if not self.parts.nested:
             held = (*chosen, *self.parts.structure.silenced(strategy.model, chosen))
             self._values_when_pruned = {name: strategy.model.get_parameter(name).detach().clone() for name in held}
         self.use(chosen, strategy.model)
 
+    def draw_anew(self, strategy: SupervisedTemplate, chosen: Masks) -> None:
+        """For the control that asks for it, if anything is pruned: other initial weights, and a fresh optimiser."""
+        if self.parts.control != "reinitialise" or chosen.nonzeros == chosen.size:
+            return
+        if self.parts.make_model is None:
+            raise ValueError("the control 'reinitialise' needs parts with make_model, which makes the weights")
+        # The 0th initialisation is the one that training began from.
+        fresh = self.parts.make_model(1 + strategy.clock.train_exp_counter)
+        strategy.model.load_state_dict(fresh.state_dict())
+        strategy.optimizer.state.clear()
+
     def choose(self, strategy: SupervisedTemplate, density: float, within: Masks | None = None) -> Masks:
         """Masks of ``density`` by the plugin's score; nothing is pruned yet."""
-        return choose(
+        inverted = self.parts.control == "invert"
+        chosen = choose(
             strategy.model,
             self.scoring_batches(strategy),
             density,
-            score=self.parts.score,
+            score=Inverted(self.parts.score) if inverted else self.parts.score,
             scoring=self.parts.scoring,
             distribution=self.parts.distribution,
             structure=self.parts.structure,
             within=within,
         )
+        if self.parts.control == "shuffle":
+            generator = torch_generator(self.parts.seed, "shuffled masks", strategy.clock.train_exp_counter)
+            return shuffled(chosen, within, generator)
+        return chosen
 
     def use(self, masks: Masks, model: nn.Module) -> None:
         """Make ``masks`` the current ones and apply them to ``model``."""

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmark.models.build import model_factory
 from benchmark.registry import MODELS
-from strategies.pruning.masks import EmptyLayerWarning, Masks, keep_largest, kept_count, prunable_weights
+from strategies.pruning.masks import EmptyLayerWarning, Masks, classifier_of, keep_largest, kept_count, prunable_weights
 
 densities = st.floats(0, 1)
 tied_scores = st.lists(
@@ -196,3 +197,30 @@ def test_a_single_convolution_is_a_model():
 def test_a_model_without_prunable_weights_is_refused():
     with pytest.raises(ValueError, match="Linear has no prunable weight"):
         prunable_weights(nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_every_model_names_its_classifier_and_prunes_none_of_it(name):
+    with torch.device("meta"):
+        model = model_factory(name, classes=7, channels=3, resolution=32, seed=0)(0)
+    classifier = model.get_submodule(classifier_of(model))
+    assert model.classifier_name and isinstance(classifier, nn.Linear) and classifier.out_features == 7
+    owned = {id(parameter) for parameter in classifier.parameters()}
+    assert owned.isdisjoint(map(id, prunable_weights(model).values()))
+
+
+def test_all_heads_of_a_classifier_are_spared():
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden = nn.Linear(4, 5)
+            self.classifier = nn.ModuleList([nn.Linear(5, 2), nn.Linear(5, 2)])
+
+    assert list(prunable_weights(Heads())) == ["hidden.weight"]
+
+
+def test_a_model_says_which_of_its_layers_is_the_classifier():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2), nn.Linear(2, 2))
+    assert list(prunable_weights(model)) == ["0.weight", "1.weight"], "the last one, unless told otherwise"
+    model.classifier_name = "1"
+    assert list(prunable_weights(model)) == ["0.weight", "2.weight"]

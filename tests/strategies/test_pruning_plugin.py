@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from torch.optim import SGD, Adam
 from strategies import app_reference
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.app_reference import ReferencePruning
+from strategies.learning.selection import BestValidation
 from strategies.pruning import plugin as plugin_module
 from strategies.pruning.distributions import global_ranking
 from strategies.pruning.masks import EmptyLayerWarning, Masks, kept_count, prunable_weights
@@ -384,54 +388,105 @@ def test_the_same_seed_trains_the_same_sparse_model(make_learner, train, stream)
 
 @pytest.fixture
 def reference(make_learner, make_stream, train, numbers, monkeypatch):
-    """A run of APP-reference over four megabatches: strategy, what it scored, its masks after each pruning."""
-    learner = make_learner(megabatches=4, make_model=make_learner().make_model)
-    strategy = STRATEGIES.load("APP-reference").target(learner, Pruning())
-    pruning = plugin_of(strategy)
-    scorer = Scorer(numbers)
-    monkeypatch.setattr(app_reference, "snip", scorer)
-    monkeypatch.setattr(app_reference, "weights_and_gradients", scorer.gradients)
-    diary = Diary(at_start=lambda s: (pruning.masks, {n: v.clone() for n, v in s.model.state_dict().items()}))
-    strategy.plugins.append(diary)
-    stream = make_stream(megabatches=4, samples=160)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EmptyLayerWarning)
-        train(strategy, stream)
-    return stream, scorer, diary.started
+    """Function: settings -> a run of APP-reference over four megabatches: stream, scorer, state after each pruning."""
+
+    def run(**settings):
+        learner = make_learner(megabatches=4, make_model=make_learner().make_model)
+        scorer = Scorer(numbers)
+        strategy = STRATEGIES.load("APP-reference").target(learner, Pruning(), **settings)
+        pruning = plugin_of(strategy)
+        pruning.parts = replace(pruning.parts, score=scorer)
+        monkeypatch.setattr(app_reference, "weights_and_gradients", scorer.gradients)
+        diary = Diary(at_start=lambda s: (pruning.masks, {n: v.clone() for n, v in s.model.state_dict().items()}))
+        strategy.plugins.append(diary)
+        stream = make_stream(megabatches=4, samples=160)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EmptyLayerWarning)
+            train(strategy, stream)
+        return stream, scorer, diary.started
+
+    return run
+
+
+ASKED = [0.8 ** (1 + 3.5 * t / 3) for t in range(4)]
+"""Densities of four megabatches by the schedule."""
 
 
 def test_the_reference_trains_sparser_than_it_was_asked(reference):
-    densities = [masks.density for masks, _ in reference[2]]
-    asked = [Progressive(0.8**4.5, 4)(t) for t in range(4)]
-    assert densities[0] == pytest.approx(asked[0], abs=1 / SIZE)
-    assert all(applied < 0.95 * scheduled for applied, scheduled in zip(densities[1:], asked[1:], strict=True))
-    assert all(later <= earlier for (earlier, _), (later, _) in zip(reference[2], reference[2][1:], strict=False))
+    masks = [masks for masks, _ in reference()[2]]
+    densities = [one.density for one in masks]
+    assert densities[0] == pytest.approx(ASKED[0], abs=1 / SIZE)
+    assert all(applied < 0.95 * scheduled for applied, scheduled in zip(densities[1:], ASKED[1:], strict=True))
+    assert densities[-1] < 0.8 * ASKED[-1], "it chooses weights that are masked already, too"
+    assert all(later <= earlier for earlier, later in pairwise(masks))
 
 
-def test_the_reference_always_scores_the_first_fifth_of_the_first_megabatch(reference):
-    stream, scorer, _ = reference
-    first = list(stream.train_stream[0].dataset.sample_id)
-    assert scorer.samples == [sorted(first[: round(0.2 * len(first))])] * 4
+def whole_megabatch(stream, t):
+    """Samples of a megabatch, its validation part included."""
+    experience = stream.train_stream[t]
+    return {*experience.dataset.sample_id, *experience.valid_dataset.sample_id}
+
+
+def test_the_reference_always_scores_the_same_fifth_of_the_whole_first_megabatch(reference):
+    stream, scorer, _ = reference()
+    first = whole_megabatch(stream, 0)
+    assert len(scorer.samples) == 4 and all(sample == scorer.samples[0] for sample in scorer.samples)
+    assert len(scorer.samples[0]) == round(0.2 * len(first)) and first > set(scorer.samples[0])
+
+
+def test_its_scoring_set_can_be_of_the_newest_megabatch_instead(reference):
+    stream, scorer, _ = reference(scoring_set="current")
+    assert all(set(scorer.samples[t]) < whole_megabatch(stream, t) for t in range(4))
 
 
 def test_the_reference_scores_fresh_convolutions_through_the_old_masks(reference, make_net):
     """Batch norm, the classifier and the old masks load from the checkpoint; the convolutions do not."""
-    _, scorer, started = reference
+    _, scorer, started = reference()
     convolutions = set(prunable_weights(make_net()))
     for t in range(1, 4):
-        fresh, (old, _), (_, trained) = make_net(t).state_dict(), started[t - 1], started[t]
+        (old, before), (_, trained) = started[t - 1], started[t]
         for name, scored in scorer.models[t].items():
-            assert torch.equal(scored, fresh[name] * old[name] if name in convolutions else trained[name])
+            if name not in convolutions:
+                assert torch.equal(scored, trained[name]) or name.endswith(".bias"), name
+                continue
+            assert torch.equal(scored != 0, old[name]), "all and only masked weights are zero"
+            # PyTorch's default for a layer of that fan-in: uniform up to 1 / sqrt(fan-in).
+            limit = scored[0].numel() ** -0.5
+            assert 0.7 * limit < scored.abs().max() <= limit
+            assert not torch.equal(scored, before[name])
 
 
-def test_the_reference_may_choose_weights_that_are_masked_already(reference):
-    """Scores are fresh weight times gradient, nonzero where the old mask is zero: hence the masks are not nested."""
-    densities = [masks.density for masks, _ in reference[2]]
-    nested = [Progressive(0.8**4.5, 4)(t) for t in range(4)]
-    assert densities[-1] < nested[-1] * 0.8
+def test_it_can_score_the_trained_weights_instead_and_is_then_nested_and_at_the_schedule(reference):
+    _, _, started = reference(weights="trained")
+    masks = [masks for masks, _ in started]
+    assert [one.nonzeros for one in masks] == [round(asked * SIZE) for asked in ASKED]
+    assert all(later <= earlier for earlier, later in pairwise(masks))
 
 
-def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, stream, monkeypatch, distribution):
+def test_the_newest_mask_alone_is_at_the_schedule_and_not_nested(reference):
+    masks = [masks for masks, _ in reference(combination="newest")[2]]
+    assert [one.nonzeros for one in masks] == [round(asked * SIZE) for asked in ASKED]
+    assert not masks[1] <= masks[0]
+
+
+def test_the_reference_carries_momentum_and_validates_on_augmented_images(make_learner, make_stream):
+    augmented = []
+    stream = make_stream(megabatches=2, samples=80, train_transform=lambda x: augmented.append(x) or x)
+    strategy = STRATEGIES.load("APP-reference").target(make_learner(megabatches=2), Pruning())
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    momentum = [state["momentum_buffer"].clone() for state in strategy.optimizer.state.values()]
+    seen = []
+    strategy.plugins.append(Diary(at_start=lambda s: seen.append(len(s.optimizer.state))))
+    strategy.train(stream.train_stream[1], eval_streams=[])
+    assert momentum and seen == [len(momentum)]
+    selection = next(plugin for plugin in strategy.plugins if isinstance(plugin, BestValidation))
+    asked = []
+    strategy.loader = SimpleNamespace(train_batches=lambda *arguments: asked.append(arguments) or [])
+    selection.validate(strategy, stream.train_stream[0].valid_dataset)
+    assert [dataset for dataset, *_ in asked] == [stream.train_stream[0].valid_dataset]
+
+
+def test_an_intersection_that_empties_a_layer_warns(native, train, stream, monkeypatch, distribution):
     """Each mask keeps another half of the layer: neither empties it, both together do."""
     calls = []
 
@@ -440,10 +495,11 @@ def test_an_intersection_that_empties_a_layer_warns(native, make_net, train, str
         sign = (-1) ** len(calls)
         return {n: sign * torch.arange(w.numel()).reshape(w.shape).float() for n, w in prunable_weights(model).items()}
 
-    monkeypatch.setattr(app_reference, "snip", halves)
-    monkeypatch.setattr(ReferencePruning, "_scores_of_fresh_weights", lambda _, model, *__: halves(model, []))
-    monkeypatch.setattr(app_reference, "global_ranking", distribution("local"))
-    pruning = ReferencePruning(PruningParts(snip, lambda t: 0.5 if t < 2 else None), make_net)
+    monkeypatch.setattr(
+        ReferencePruning, "_scores_of_fresh_weights", lambda _, strategy, __: halves(strategy.model, [])
+    )
+    local = {"distribution": distribution("local")}
+    pruning = ReferencePruning(PruningParts(halves, lambda t: 0.5 if t < 2 else None, **local))
     with pytest.warns(EmptyLayerWarning):
         train(native("Naive", [pruning]), stream)
     assert pruning.masks.nonzeros == 0
