@@ -12,7 +12,6 @@ from mlflow import MlflowClient
 
 from benchmark.registry import STREAMS
 from leaderboards.collect import collect
-from strategies.registry import STRATEGIES
 
 TINY = ("--megabatches", "2", "--epochs", "1", "--batch-size", "16", "--model", "cnn")
 SMALL_STAND_IN = ("--data", "synthetic", "--shots", "20", "--test-shots", "5", "--profile", "demo")
@@ -194,7 +193,6 @@ def test_corrupt_images_are_refused_or_skipped_and_counted(command, tmp_path, cl
 
 
 BROKEN = """
-from strategies.registry import STRATEGIES
 
 @STRATEGIES.register("broken", options=())
 def broken(learner, pruning):
