@@ -1,4 +1,4 @@
-"""What a strategy does not declare cannot change its result: two runs of one row are the same method."""
+"""What a strategy declares changes its result; what it does not declare it never gets (tests/running/test_build.py)."""
 
 from __future__ import annotations
 
@@ -47,29 +47,6 @@ def usual(name):
 
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", STRATEGIES.names())
-def test_fields_that_are_not_declared_change_nothing(weights, name):
-    """Fields that are nothing without pruning (of Avalanche's strategies as they come) count as undeclared."""
-    declared = set(STRATEGIES.load(name).traits.options)
-    if usual(name).schedule == "none":
-        declared = {"schedule"}
-    undeclared = {field: value for field, value in OTHER.items() if field not in declared}
-    assert same(weights(name, usual(name)), weights(name, replace(usual(name), **undeclared)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", STRATEGIES.names())
-def test_the_length_and_the_buffer_are_declared(weights, name):
-    declared = STRATEGIES.load(name).traits.options
-    prunes = usual(name).schedule != "none"
-    changed = {
-        **({} if "known_length" in declared and prunes else {"megabatches": 9}),
-        **({} if "buffer_size" in declared else {"buffer_size": 7}),
-    }
-    assert same(weights(name, usual(name)), weights(name, usual(name), **changed))
 
 
 NO_EFFECT = {

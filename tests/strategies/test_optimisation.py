@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LinearLR
 
-from strategies.anytime import AnytimeStrategy, Learner
+from strategies.anytime import AnytimeStrategy, Learner, Pruning
+from strategies.pruning.masks import Masks, prunable_weights
+from strategies.registry import STRATEGIES
 
 
 class Diary(SupervisedPlugin, supports_distributed=False):
@@ -62,6 +67,50 @@ def test_milestones_and_decay_can_be_chosen(stream, make_learner, train):
     learner = make_learner(epochs=4, lr=0.2, milestones=(0.5,), lr_decay=0.5, plugins=[diary])
     train(AnytimeStrategy(learner=learner), stream)
     assert diary.lr == [pytest.approx([0.2, 0.2, 0.1, 0.1])] * 3
+
+
+def rates(learner_of, stream, train, **options):
+    """Learning rate of each epoch of each megabatch."""
+    diary = Diary()
+    train(AnytimeStrategy(learner=learner_of(plugins=[diary], batch_size=64, **options)), stream)
+    return diary.lr
+
+
+def test_a_cosine_falls_from_the_rate_towards_zero_in_every_megabatch(stream, make_learner, train):
+    """Lr / 2 (1 + cos(pi e / E)) at epoch e of E (Loshchilov and Hutter 2017, equation 5, one cycle)."""
+    expected = [0.2 / 2 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
+    found = rates(make_learner, stream, train, epochs=4, lr=0.2, lr_schedule="cosine")
+    assert found == [pytest.approx(expected)] * 3
+
+
+def test_a_constant_rate_stays(stream, make_learner, train):
+    assert rates(make_learner, stream, train, epochs=4, lr=0.2, lr_schedule="constant") == [[0.2] * 4] * 3
+
+
+def test_adamw_is_torchs_with_the_recipes_rate_and_decay(make_learner, make_net):
+    optimizer = make_learner(algorithm="adamw", lr=0.01, weight_decay=0.3).optimizer(make_net())
+    (group,) = optimizer.param_groups
+    assert isinstance(optimizer, AdamW) and (group["lr"], group["weight_decay"]) == (0.01, 0.3)
+
+
+def test_adamw_learns_and_keeps_pruned_weights_at_zero(stream, make_learner, train):
+    learner = make_learner(algorithm="adamw", lr=0.01, epochs=4, lr_schedule="cosine")
+    strategy = train(STRATEGIES.load("APP").target(learner, Pruning()), stream)
+    kept = Masks.of(prunable_weights(strategy.model))
+    assert kept.nonzeros == round(0.8**4.5 * kept.size)
+
+
+@pytest.mark.parametrize(
+    "schedule", [None, lambda optimizer, epochs: LinearLR(optimizer, 0.5, 1.0, total_iters=epochs)]
+)
+def test_an_optimiser_that_a_strategy_brings_keeps_its_own_rate_or_schedule(schedule, stream, make_learner, train):
+    diary = Diary()
+    learner = make_learner(epochs=4, lr=0.2, batch_size=64, plugins=[diary])
+    own = {"optimizer": lambda model: AdamW(model.parameters(), lr=0.003), "schedule": schedule}
+    strategy = train(AnytimeStrategy(learner=learner, **own), stream)
+    assert isinstance(strategy.optimizer, AdamW)
+    expected = [0.003] * 4 if schedule is None else [0.003 * (0.5 + 0.5 * epoch / 4) for epoch in range(4)]
+    assert diary.lr == [pytest.approx(expected)] * 3
 
 
 def test_momentum_starts_afresh_with_every_megabatch(stream, make_learner, train):
