@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from benchmark.command.listing import HEADINGS
+from leaderboards.glossary import Measure
 from strategies.registry import Entry, Registry
 
 
@@ -19,7 +20,7 @@ from strategies.registry import Entry, Registry
     "--output", type=click.Path(path_type=Path), default="docs/catalogue", show_default=True, help="folder of the pages"
 )
 def main(output: Path) -> None:
-    """Write a page for each stream, strategy, score, schedule, scope, structure, replay policy and model.
+    """Write a page for each stream, strategy, score, schedule, scope, structure, replay policy, model and metric.
 
     The pages are made from docstrings and registrations; entries of installed packages have one, too.
     """
@@ -43,7 +44,7 @@ def pages() -> dict[str, str]:
         lines = []
         for name, description in registry.descriptions().items():
             path = f"{file_name(registry.kind)}/{file_name(name)}.md"
-            found[path] = page(registry, registry.load(name), flag=re.findall(r"--[a-z]+", heading)[0])
+            found[path] = page(registry, registry.load(name), flag=next(iter(re.findall(r"--[a-z]+", heading)), ""))
             lines.append(f"- [{name}]({path}): {markdown(description)}")
         index.append("\n".join(lines))
     return found | {"README.md": "\n\n".join(index) + "\n"}
@@ -51,7 +52,8 @@ def pages() -> dict[str, str]:
 
 def page(registry: Registry[Any], entry: Entry[Any], flag: str) -> str:
     """One entry: how to ask for it, what it is, where it comes from."""
-    facts = [f"- {registry.kind}, version {entry.version}: `{flag} {entry.name}`"]
+    asked = f": `{flag} {entry.name}`" if flag else ""
+    facts = [f"- {registry.kind}, version {entry.version}{asked}"]
     if entry.reference:
         facts.append(f"- source: {entry.reference}")
     if getattr(entry.traits, "options", ()):
@@ -60,8 +62,15 @@ def page(registry: Registry[Any], entry: Entry[Any], flag: str) -> str:
         own = (f"`--{name.replace('_', '-')} {value}`" for name, value in entry.traits.defaults.items())
         facts.append(f"- its own defaults: {', '.join(own)}")
     facts += [f"- setting `--set {name}={value}` (the default)" for name, value in entry.settings.items()]
+    facts += [f"- `{one.name}`: {explain(one)}" for one in getattr(entry.traits, "measures", ())]
     doc = inspect.cleandoc(entry.target.__doc__ or "")
     return f"# {entry.name}\n\n" + "\n".join(facts) + f"\n\n{markdown(doc)}\n"
+
+
+def explain(measure: Measure) -> str:
+    """What a series of a metric is, in one line."""
+    better = {1: "; higher is better", -1: "; lower is better", 0: ""}[measure.better]
+    return f"**{measure.title}**, {measure.meaning} ({measure.unit}{better})"
 
 
 def markdown(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from benchmark.registry import MODELS, STREAMS
+from benchmark.registry import METRICS, MODELS, STREAMS
 from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES, Registry
 
 HEADINGS: dict[str, Registry[Any]] = {
@@ -17,6 +17,7 @@ HEADINGS: dict[str, Registry[Any]] = {
     "Structures (--structure)": STRUCTURES,
     "Replay (--replay)": REPLAYS,
     "Models (--model)": MODELS,
+    "Metrics": METRICS,
 }
 
 

@@ -9,9 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from avalanche.training.supervised import EWC
 from mlflow import MlflowClient
+from torch import nn
+from torch.optim import SGD
 
+from benchmark.streams.protocols.alma import alma_scenario
 from leaderboards.collect import collect
+from strategies.pruning.parts import PruningParts
+from strategies.pruning.plugin import PruningPlugin
+from strategies.pruning.schedules import OneShot
+from strategies.pruning.scores.magnitude import magnitude
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("benchmark", "strategies", "leaderboards")
@@ -45,13 +54,14 @@ def test_there_is_an_example_of_each_kind():
     assert [Path(name).parts[:-1] for name in examples()] == [
         ("strategies", "pruning"),
         ("strategies",),
-        ("benchmark", "streams"),
+        ("benchmark", "streams", "sources"),
+        ("benchmark", "metrics"),
     ]
 
 
 def test_examples_are_listed_with_their_descriptions(extended):
     listed = command(extended, "--list").stdout
-    for line in ("stripes", "gradient_size", "late"):
+    for line in ("stripes", "gradient_size", "late", "zeros"):
         assert re.search(rf"^  {line} +\w", listed, flags=re.M)
 
 
@@ -76,6 +86,30 @@ def test_examples_run_and_reach_a_board(extended, tmp_path):
     assert [point.value for point in history] == pytest.approx([1, 1, 0.8**4.5], abs=1e-4)
     pages = list((tmp_path / "out" / "leaderboards").glob("stripes*.md"))
     assert len(pages) == 1 and "late (gradient_size, share 0.9)" in pages[0].read_text()
+    assert "Zeros" in pages[0].read_text() and all(runs["metrics.size/zeros"] > 0.6 * 14_000)
+
+
+def test_the_plugin_works_under_a_strategy_of_avalanche_as_shown():
+    """The block has no file name: it is a fragment, and runs with what it names."""
+    [block] = re.findall(r"```python\n(plugin = .*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.S)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    names = {
+        "PruningPlugin": PruningPlugin,
+        "PruningParts": PruningParts,
+        "magnitude": magnitude,
+        "OneShot": OneShot,
+        "EWC": EWC,
+        "CrossEntropyLoss": nn.CrossEntropyLoss,
+        "model": model,
+        "optimizer": SGD(model.parameters(), lr=0.1),
+    }
+    exec(block, names)
+    points = [(torch.randn(6), label % 3) for label in range(40)]
+    labels = [label for _, label in points]
+    scenario = alma_scenario(points, points, labels, labels, megabatches=2)
+    for experience in scenario.train_stream:
+        names["strategy"].train(experience, eval_streams=[])
+    assert int((model[0].weight != 0).sum()) == round(0.2 * 48)
 
 
 def test_readme_opens_with_the_two_commands():
