@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from benchmark.command.head_start import stand_ins_made_aside, unused_packages_hidden
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
 from benchmark.errors import UsageError
 from strategies.registry import RegistryError
@@ -32,7 +33,9 @@ Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
 @click.command(cls=GroupedCommand, context_settings={"max_content_width": 110}, epilog=EXAMPLES)
 @config_options
 @click.option(
-    "--profile", cls=HeadedOption, help="demo or paper  [default: demo on stand-in images, paper on real ones]"
+    "--profile",
+    cls=HeadedOption,
+    help="demo or paper  [default: the stream's own, else demo on stand-in images and paper on real ones]",
 )
 @click.option("--config", "config_file", cls=HeadedOption, type=click.Path(path_type=Path), help="YAML file of options")
 @click.option(
@@ -114,10 +117,12 @@ def main(
 
             click.echo(listing())
             return
-        from benchmark.command.session import Session
-
-        session = Session(data_root, cache, output, tracking_uri, experiment)
-        runs = session.plan(collect_given(options), config_file, profile, slim=slim)
+        given = collect_given(options)
+        with stand_ins_made_aside(given, data_root, cache):
+            with unused_packages_hidden():
+                from benchmark.command.session import Session
+            session = Session(data_root, cache, output, tracking_uri, experiment)
+            runs = session.plan(given, config_file, profile, slim=slim)
         if dry_run:
             click.echo(session.preview(runs))
             return

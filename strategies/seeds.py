@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derived_seed(seed: int, role: str, *path: int) -> int:
@@ -25,4 +28,7 @@ def numpy_generator(seed: int, role: str, *path: int) -> np.random.Generator:
 
 def torch_generator(seed: int, role: str, *path: int) -> torch.Generator:
     """CPU torch generator for one role; see :func:`derived_seed`."""
+    # Making stand-in images, which takes numbers of NumPy alone, need not wait for torch.
+    import torch
+
     return torch.Generator().manual_seed(derived_seed(seed, role, *path))

@@ -18,8 +18,9 @@ from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.models.build import model_factory
 from benchmark.running.bf16 import SLOW_BF16, has_bf16_instructions
-from benchmark.streams.build import StreamSizes, load_data, measure_stream
+from benchmark.streams.build import StreamSizes, measure_stream
 from benchmark.streams.loading.images import Images, StreamData, StreamRequest
+from benchmark.streams.sources.load import load_data
 from strategies.pruning.distributions import unmatched
 from strategies.pruning.masks import prunable_weights
 from strategies.registry import SCORES
@@ -72,7 +73,7 @@ def prepare(
     loaded = {} if loaded is None else loaded
     key = (config.stream, config.data, request)
     if key not in loaded:
-        loaded[key] = load_data(config, request)
+        loaded[key] = load_data(config.stream, config.data, request)
     return prepare_on(config, loaded[key], given=given)
 
 

@@ -8,14 +8,13 @@ import numpy as np
 from avalanche.benchmarks import CLScenario
 
 from benchmark.config.run_config import RunConfig
-from benchmark.config.source import source_of
 from benchmark.errors import UsageError
 from benchmark.registry import STREAMS
-from benchmark.streams.loading.images import ImageDataset, Images, StreamData, StreamRequest
+from benchmark.streams.loading.dataset import ImageDataset
+from benchmark.streams.loading.images import Images, StreamData
 from benchmark.streams.loading.loader import ArrayLoader
 from benchmark.streams.loading.transforms import CropAndFlip, Normalise, TrainTransform
 from benchmark.streams.protocols.alma import alma_scenario, split_megabatches
-from benchmark.streams.sources.synthetic import stand_in
 from strategies.seeds import numpy_generator
 
 CHANNELS = 3
@@ -50,23 +49,6 @@ class StreamSizes:
 
     trainings: tuple[tuple[int, int], ...]
     tested: int
-
-
-def load_data(config: RunConfig, request: StreamRequest) -> StreamData:
-    """All images of the configured stream, or their stand-ins.
-
-    Raises:
-        UsageError: the images are missing or unusable.
-    """
-    entry = STREAMS.load(config.stream)
-    if source_of(config.stream, config.data, request.data_root) == "real" or entry.traits.source == "synthetic":
-        data: StreamData = entry.target(request)
-        return data
-    sizes = {name: getattr(entry.traits, name) for name in ("classes", "train_per_class", "test_per_class")}
-    for name, size in sizes.items():
-        if not size:
-            raise UsageError(f"the stream {config.stream} has no stand-in images: its registration does not say {name}")
-    return stand_in(config.stream, request, **sizes)
 
 
 def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from avalanche.core import SupervisedPlugin
 
 from benchmark.config.profiles import resolve
 from benchmark.recording.store import Store
-from benchmark.recording.trace import AFTER_PLUGINS, BEFORE_PLUGINS, RECORDED_STEPS, TRACE, StepTrace
+from benchmark.recording.trace import AFTER_PLUGINS, BEFORE_PLUGINS, RECORDED_STEPS, TRACE, StepRecorder
 from benchmark.running.prepare import prepare
 from benchmark.running.run import run
 from strategies.anytime import AnytimeStrategy
@@ -42,9 +43,30 @@ def prepared(cache, tmp_path):
     return make
 
 
-def events_of(result):
-    with gzip.open(Path(result.artifacts) / TRACE, "rt", encoding="utf-8") as file:
-        return json.load(file)["traceEvents"]
+@pytest.fixture(scope="module")
+def files_of(store):
+    """Function: result -> the folder of its files."""
+
+    def find(result):
+        return Path(store.client.get_run(result.run_id).info.artifact_uri.removeprefix("file://"))
+
+    return find
+
+
+@pytest.fixture(scope="module")
+def events_of(files_of):
+    """Function: result -> the events in its trace."""
+
+    def read(result):
+        with gzip.open(files_of(result) / TRACE, "rt", encoding="utf-8") as file:
+            return json.load(file)["traceEvents"]
+
+    return read
+
+
+def traced_steps(result):
+    """What the reader is told; 0 where no trace is spoken of."""
+    return sum(int(number) for line in result.files for number in re.findall(r"\((\d+) training steps", line))
 
 
 def spans(events, names):
@@ -56,13 +78,13 @@ def spans(events, names):
 def traced_run(store, cache, tmp_path_factory):
     options = {"stream": "digits", "strategy": "APP", "model": "cnn", "megabatches": 3, "epochs": 2}
     one = prepare(resolve(options, profile="demo"), data_root=tmp_path_factory.mktemp("data"), cache=cache)
-    return run(one, store=store), run(one, store=store, trace=True)
+    return run(one, store=store), run(one, store=store, artifacts=["trace"])
 
 
-def test_the_trace_names_the_phases_of_a_step_and_the_operations_in_them(traced_run):
+def test_the_trace_names_the_phases_of_a_step_and_the_operations_in_them(traced_run, events_of):
     _, result = traced_run
     events = events_of(result)
-    assert result.traced_steps == RECORDED_STEPS
+    assert traced_steps(result) == RECORDED_STEPS
     counts = Counter(event["name"] for event in events if event.get("cat") == "user_annotation")
     assert {name: counts[name] for name in STEP} == dict.fromkeys(STEP, RECORDED_STEPS)
     assert counts["selection"] >= 1, "an epoch of 14 batches ends within 20 steps"
@@ -77,7 +99,7 @@ def test_the_trace_names_the_phases_of_a_step_and_the_operations_in_them(traced_
         assert sum(inside) == RECORDED_STEPS, (part, phase)
 
 
-def test_phases_follow_each_other_without_overlap(traced_run):
+def test_phases_follow_each_other_without_overlap(traced_run, events_of):
     _, result = traced_run
     phases = spans(events_of(result), {*BEFORE_PLUGINS.values(), *AFTER_PLUGINS.values()})
     assert all(end <= begin for (_, end, _), (begin, _, _) in pairwise(phases))
@@ -86,38 +108,38 @@ def test_phases_follow_each_other_without_overlap(traced_run):
     assert step == [*STEP, "batch"]
 
 
-def test_a_traced_run_has_the_same_bits(traced_run):
+def test_a_traced_run_has_the_same_bits(traced_run, files_of):
     plain, traced = traced_run
     for name in plain.series:
         if not name.startswith(("time/", "memory/")):
             assert plain.series[name] == traced.series[name], name
-    states = [torch.load(Path(one.artifacts) / "state_dict.pt", weights_only=True) for one in traced_run]
+    states = [torch.load(files_of(one) / "state_dict.pt", weights_only=True) for one in traced_run]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-    assert plain.traced_steps == 0 and not (Path(plain.artifacts) / TRACE).exists()
+    assert traced_steps(plain) == 0 and not (files_of(plain) / TRACE).exists()
 
 
 @pytest.mark.parametrize("batch_size", [1000, 2000])
-def test_a_training_of_one_or_two_steps_has_one_in_its_trace(store, prepared, batch_size):
-    result = run(prepared(megabatches=1, epochs=1, batch_size=batch_size), store=store, trace=True)
-    assert result.traced_steps == len(spans(events_of(result), {"optimiser step"})) == 1
+def test_a_training_of_one_or_two_steps_has_one_in_its_trace(store, prepared, batch_size, events_of):
+    result = run(prepared(megabatches=1, epochs=1, batch_size=batch_size), store=store, artifacts=["trace"])
+    assert traced_steps(result) == len(spans(events_of(result), {"optimiser step"})) == 1
 
 
-def test_a_run_that_trains_no_step_has_no_trace_and_says_so(store, prepared, capsys, monkeypatch):
+def test_a_run_that_trains_no_step_has_no_trace_and_says_so(store, prepared, capsys, monkeypatch, files_of):
     def no_training(self, *args, **kwargs):
         pass
 
     monkeypatch.setattr(AnytimeStrategy, "train", no_training)
-    result = run(prepared(strategy="dense"), store=store, trace=True)
+    result = run(prepared(strategy="dense"), store=store, artifacts=["trace"])
     assert "no trace was written: the run trained no step" in capsys.readouterr().err
-    assert result.traced_steps == 0 and not (Path(result.artifacts) / TRACE).exists()
+    assert traced_steps(result) == 0 and not (files_of(result) / TRACE).exists()
 
 
 def test_a_megabatch_without_steps_makes_no_trace(tmp_path):
-    trace = StepTrace("cpu")
-    trace.before_training_exp(SimpleNamespace(dataloader=[], train_epochs=1))
-    trace.stop()
+    recorder = StepRecorder("cpu")
+    recorder.before_training_exp(SimpleNamespace(dataloader=[], train_epochs=1))
+    recorder.stop()
     with pytest.raises(ValueError, match="no step"):
-        trace.write(tmp_path)
+        recorder.export(tmp_path / TRACE)
 
 
 class Bomb(SupervisedPlugin):
@@ -136,9 +158,9 @@ class Bomb(SupervisedPlugin):
 @pytest.mark.parametrize("step", [1, 8])
 def test_a_failing_run_leaves_no_profiler_behind(store, prepared, step):
     with pytest.raises(RuntimeError, match="out of ideas"):
-        run(prepared(), store=store, plugins=[Bomb(step)], trace=True)
+        run(prepared(), store=store, plugins=[Bomb(step)], artifacts=["trace"])
     assert not torch.autograd._profiler_enabled()
-    assert run(prepared(), store=store, trace=True).traced_steps == RECORDED_STEPS
+    assert traced_steps(run(prepared(), store=store, artifacts=["trace"])) == RECORDED_STEPS
 
 
 class Upkeep(SupervisedPlugin):
@@ -151,8 +173,8 @@ class Upkeep(SupervisedPlugin):
     before_training_iteration = after_training_iteration = before_forward
 
 
-def test_what_plugins_compute_is_not_taken_for_training(store, prepared):
-    events = events_of(run(prepared(), store=store, plugins=[Upkeep()], trace=True))
+def test_what_plugins_compute_is_not_taken_for_training(store, prepared, events_of):
+    events = events_of(run(prepared(), store=store, plugins=[Upkeep()], artifacts=["trace"]))
     phases = spans(events, {*BEFORE_PLUGINS.values(), *AFTER_PLUGINS.values()})
     upkeep = [begin for begin, _, _ in spans(events, {"aten::erfinv"})]
     around = Counter(name for at in upkeep for begin, end, name in phases if begin <= at < end)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmark.errors import UsageError
+from benchmark.streams.loading.dataset import ImageDataset
 from benchmark.streams.loading.images import (
-    ImageDataset,
     Images,
     StreamData,
     StreamRequest,

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmark.streams.loading import storage as storage_module
-from benchmark.streams.loading.images import ImageDataset, Images
+from benchmark.streams.loading.dataset import ImageDataset
+from benchmark.streams.loading.images import Images
 from benchmark.streams.loading.loader import ArrayLoader
 from benchmark.streams.loading.storage import AHEAD, Mapped, Resident
 from benchmark.streams.loading.transforms import CropAndFlip, Normalise

@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from benchmark.console import say, track
 from benchmark.errors import UsageError
@@ -79,19 +76,6 @@ class Images:
         """The pixels in order, some thousand images at a time."""
         for start in range(0, len(self), CHUNK):
             yield self.read(np.arange(start, min(start + CHUNK, len(self))))
-
-
-class ImageDataset(Dataset):
-    """Pairs (uint8 tensor (channels, height, width), class) for Avalanche's per-sample loaders."""
-
-    def __init__(self, images: Images):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(self.images.read(np.array([index]))[0]), int(self.images.targets[index])
 
 
 @dataclass(frozen=True)
