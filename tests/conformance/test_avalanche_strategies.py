@@ -242,7 +242,7 @@ def assert_pruned(strategy: Any, plugin: PruningPlugin, scored: bool) -> None:
     masks = plugin.masks
     assert masks is not None, "nothing was pruned"
     masks.check(weights)
-    density = plugin.schedule(strategy.clock.train_exp_counter - 1)
+    density = plugin.parts.schedule(strategy.clock.train_exp_counter - 1)
     assert masks.nonzeros == kept_count(density, masks.size) < masks.size
     assert (plugin.scored_samples > 0) == scored
     moved = sum(int(weights[name].detach()[~mask].count_nonzero()) for name, mask in masks.items())
