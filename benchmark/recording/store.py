@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, InputTag, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from benchmark.errors import UsageError
@@ -131,6 +132,18 @@ class Store:
         failed = self.client.search_runs([self.experiment_id], unfinished, max_results=1)
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
+    def _log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """Write down what a run trains on.
+
+        MLflow first looks for a data set and then adds it: two runs that do so at once both add it, and one of them is
+        refused. It finds the other's when it asks again.
+        """
+        given = [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training and test")])]
+        try:
+            self.client.log_inputs(run_id, given)
+        except MlflowException:
+            self.client.log_inputs(run_id, given)
+
     @contextmanager
     def run(self, record: RunRecord) -> Iterator[MLflowLogger]:
         """A run that ends FINISHED, KILLED when interrupted, or FAILED with the reason as a tag.
@@ -144,8 +157,7 @@ class Store:
             shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
             self.client.log_batch(run_id, params=shown)
             if record.dataset is not None:
-                context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
-                self.client.log_inputs(run_id, [DatasetInput(record.dataset, [context])])
+                self._log_dataset(run_id, record.dataset)
             yield logger
             logger.flush()
         except BaseException as error:
