@@ -181,9 +181,10 @@ def test_a_lost_process_and_a_failure_are_those_of_their_runs_alone(at_once):
 
 
 def wait_for(process, lines):
-    """Read what ``process`` says until it has said all of ``lines``."""
+    """Read what ``process`` says until it has said all of ``lines``; a run that failed will not say any."""
     missing = set(lines)
     for line in process.stderr:
+        assert not re.match(r"Run \d+ failed", line), line
         missing = {words for words in missing if not line.startswith(words)}
         if not missing:
             return

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from urllib.request import urlopen
 
 import pytest
@@ -16,6 +18,7 @@ from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 from mlflow import MlflowClient
+from mlflow.entities import Dataset
 from torch import nn
 from torch.optim import SGD
 
@@ -78,6 +81,25 @@ def test_an_interrupted_run_is_killed(store):
     with pytest.raises(KeyboardInterrupt), store.run(RunRecord("stops", {}, {})) as logger:
         raise KeyboardInterrupt
     assert store.client.get_run(logger.run_id).info.status == "KILLED"
+
+
+def test_two_runs_may_record_the_same_data_set_at_once(store):
+    start = Barrier(2)
+
+    def record(number):
+        for data_set in range(20):
+            start.wait(timeout=60)
+            images = Dataset(f"images {data_set}", "digest", "local", "{}")
+            with store.run(RunRecord(f"run {number}", {}, {}, images)) as logger:
+                pass
+        return logger.run_id
+
+    with ThreadPoolExecutor(2) as threads:
+        last = list(threads.map(record, range(2)))
+    for run_id in last:
+        run = store.client.get_run(run_id)
+        assert run.info.status == "FINISHED"
+        assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["images 19"]
 
 
 def test_artifacts_lie_under_an_absolute_address(store):
