@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,24 +18,36 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def preloaded():
+    """The process of ``preloaded.py``."""
+    script = [sys.executable, str(Path(__file__).with_name("preloaded.py"))]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
 @pytest.fixture
-def command(tmp_path, cache):
+def command(tmp_path, tmp_path_factory, cache, preloaded):
     """Function: run ``python -m benchmark.run`` in an empty folder and return what it did.
 
-    ``site`` is a folder of installed packages that it sees beside those of the environment.
+    It is a process of its own, whose libraries were imported before; with ``fresh`` it is a new one, as a user's is.
+    ``site`` is a folder of installed packages that it sees beside those of the environment, which takes a new one too.
     """
 
-    def run(*arguments: str, module: str = "benchmark.run", site: str = "", **environment: str):
-        path = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
-        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160", "PYTHONPATH": path}
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, **own, **environment},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+    def run(*arguments: str, module: str = "benchmark.run", site: str = "", fresh: bool = False):
+        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160"}
+        if fresh or site:
+            own["PYTHONPATH"] = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
+            whole = [sys.executable, "-m", module, *arguments]
+            env = {**os.environ, **own}
+            return subprocess.run(whole, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+        streams = [tmp_path_factory.mktemp("streams") / name for name in ("stdout", "stderr")]
+        order = (module, arguments, str(tmp_path), own, [str(path) for path in streams])
+        names = ("module", "arguments", "folder", "environment", "streams")
+        print(json.dumps(dict(zip(names, order, strict=True))), file=preloaded.stdin, flush=True)
+        code = int(preloaded.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, *(path.read_text() for path in streams))
 
     return run
 

@@ -99,12 +99,13 @@ def test_images_that_would_be_downloaded_are_not_found_and_no_error(called, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_a_strategy_that_fails_at_once_is_refused(called, monkeypatch):
+def test_a_strategy_that_fails_at_once_is_refused(called, request):
     def broken(learner, pruning):
         """Raises."""
         raise RuntimeError("out of\nideas")
 
-    monkeypatch.setattr(STRATEGIES, "_entries", dict(STRATEGIES._entries))
+    # Only this entry goes: a strategy first loaded in between could not be loaded again.
+    request.addfinalizer(lambda: STRATEGIES._entries.pop("broken"))
     STRATEGIES.register("broken", options=())(broken)
     code, _, err = called(*DIGITS, "--strategy", "broken", "--dry-run")
     assert code == 2 and err == "Error: broken on digits fails as soon as it trains: RuntimeError: out of ideas\n"

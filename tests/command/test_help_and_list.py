@@ -27,7 +27,7 @@ def test_nothing_heavy_is_imported(flag):
 
 
 def test_list_shows_everything_with_a_line_each(command):
-    done = command("--list")
+    done = command("--list", fresh=True)
     for registry in (STREAMS, STRATEGIES, MODELS, SCORES):
         for name, description in registry.descriptions().items():
             assert description
@@ -35,12 +35,12 @@ def test_list_shows_everything_with_a_line_each(command):
 
 
 def test_help_groups_options_and_shows_examples(command):
-    done = command("--help")
+    done = command("--help", fresh=True)
     for heading in ("Stream:", "Strategy:", "Training:", "Run:", "Examples:"):
         assert heading in done.stdout
     assert "python -m benchmark.run --stream restricted_imagenet_fewshot --strategy APP" in done.stdout
 
 
 def test_unknown_options_get_the_nearest_suggested(command):
-    done = command("--stratgy", "APP")
+    done = command("--stratgy", "APP", fresh=True)
     assert done.returncode == 2 and "--strategy" in done.stderr

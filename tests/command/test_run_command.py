@@ -27,7 +27,7 @@ def test_strategies_of_each_family_run_over_a_real_stream(command, tmp_path):
     """Each of the others is run by tests/entries."""
     names = ["APP", "APP-reference", "dense", "ensemble", "Naive", "RigL", "SWA"]
     flags = [part for name in names for part in ("--strategy", name)]
-    done = command("--stream", "digits", *flags, *TINY)
+    done = command("--stream", "digits", *flags, *TINY, fresh=True)
     assert done.returncode == 0, done.stderr
     assert sorted(runs_in(tmp_path).variant.map(lambda v: v["strategy"])) == sorted(names)
     for name in names:
@@ -65,7 +65,7 @@ def test_stand_ins_for_any_stream(command, tmp_path, stream):
 
 def test_the_main_job_falls_back_to_stand_ins_and_says_so_first(command, tmp_path):
     small = ("--shots", "20", "--test-shots", "5", "--epochs", "1")
-    done = command("--stream", "restricted_imagenet_fewshot", "--strategy", "APP", *small)
+    done = command("--stream", "restricted_imagenet_fewshot", "--strategy", "APP", *small, fresh=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0].startswith("STAND-IN IMAGES: restricted_imagenet_fewshot")
     [run] = runs_in(tmp_path).itertuples()
@@ -167,7 +167,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_leaves_nothing_behind(command, tmp_path, case):
     arguments, message = BAD[case]
-    done = command(*_base(arguments), *arguments)
+    done = command(*_base(arguments), *arguments, fresh=case == "no such strategy")
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr
     assert [line[:7] for line in done.stderr.splitlines()] == ["Error: "]
