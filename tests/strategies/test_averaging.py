@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
+from states import Diary, copied, same
 
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.learning.averaging import WeightAveraging
@@ -19,16 +19,12 @@ COUNTER = "2.num_batches_tracked"
 NAMES = ["EMA", "SWA"]
 
 
-class Diary(SupervisedPlugin, supports_distributed=False):
-    """The model's state after each step, at the end of each epoch and of each megabatch, and at the first forward."""
+class AveragingDiary(Diary, supports_distributed=False):
+    """The steps are lists of each epoch's; also which epoch was selected, and the state at the first forward."""
 
     def __init__(self):
         super().__init__()
-        self.steps, self.epochs, self.ended, self.selected, self.first = [], [], [], [], []
-
-    def before_training_exp(self, strategy, *args, **kwargs):
-        self.steps.append([])
-        self.epochs.append([])
+        self.selected, self.first = [], []
 
     def before_forward(self, strategy, *args, **kwargs):
         if strategy.clock.train_exp_iterations == 0:
@@ -39,21 +35,10 @@ class Diary(SupervisedPlugin, supports_distributed=False):
             self.steps[-1].append([])
         self.steps[-1][-1].append(copied(strategy.model))
 
-    def after_training_epoch(self, strategy, *args, **kwargs):
-        self.epochs[-1].append(copied(strategy.model))
-
     def after_training_exp(self, strategy, *args, **kwargs):
-        self.ended.append(copied(strategy.model))
+        super().after_training_exp(strategy)
         selection = next(plugin for plugin in strategy.plugins if isinstance(plugin, BestValidation))
         self.selected.append((selection.epoch, list(selection.epochs_correct)))
-
-
-def copied(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def close(state, expected, names=None):
@@ -80,7 +65,7 @@ def trained(make_learner, stream, train):
     """Function: name, settings -> diary of a run with four epochs a megabatch, and the strategy."""
 
     def run(name, epochs=4, ties="last", **settings):
-        diary = Diary()
+        diary = AveragingDiary()
         learner = make_learner(epochs=epochs, lr=0.1, ties=ties, plugins=[diary])
         strategy = train(build(name, learner, **settings), stream)
         return diary, strategy

@@ -24,7 +24,7 @@ DENSE_AT_FIRST = ("GMP", "IMP", "LRR")
 """They prune nothing at the first megabatch."""
 
 
-class Diary(SupervisedPlugin, supports_distributed=False):
+class MaskDiary(SupervisedPlugin, supports_distributed=False):
     """Weights and masks as training begins, in each megabatch."""
 
     def __init__(self):
@@ -43,7 +43,7 @@ def begun(make_learner, make_stream, train):
     """Function: strategy, control, options -> weights and masks as training begins, in each of three megabatches."""
 
     def run(name, control, **options):
-        diary = Diary()
+        diary = MaskDiary()
         defaults = {"schedule": "exponent"} if STRATEGIES.load(name).traits.defaults.get("schedule") else {}
         pruning = Pruning(control=control, **{**defaults, **options})
         train(STRATEGIES.load(name).target(make_learner(plugins=[diary]), pruning), make_stream())

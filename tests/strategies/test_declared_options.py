@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from states import same
 
 from strategies.anytime import Pruning
 from strategies.registry import STRATEGIES
@@ -43,10 +44,6 @@ def weights(make_learner, make_stream):
 def usual(name):
     """The pruning options that the command gives the strategy by default."""
     return replace(Pruning(), **STRATEGIES.load(name).traits.defaults)
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 NO_EFFECT = {

@@ -10,6 +10,7 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from scipy.special import log_softmax, softmax
+from states import same
 
 from strategies.anytime import Pruning
 from strategies.distillation import Distillation, distillation_loss
@@ -34,10 +35,6 @@ class Gradients(SupervisedPlugin, supports_distributed=False):
 
 def build(learner, **settings):
     return STRATEGIES.load("distillation").target(learner, Pruning(), **settings)
-
-
-def same(first, second):
-    return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 @pytest.fixture(scope="module")

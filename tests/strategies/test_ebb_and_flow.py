@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive
 from hypothesis import given
 from hypothesis import strategies as st
+from states import Diary
 from torch import nn
 from torch.optim import SGD
 
@@ -29,26 +31,14 @@ SIZE = 54 + 324 + 288
 KEPT = round(0.8**4.5 * SIZE)
 
 
-class Diary(SupervisedPlugin, supports_distributed=False):
-    """Masks, readiness and weights at the start of each megabatch, after each step, and at the end."""
+def note_of(plugin):
+    """What is noted of a strategy that ``plugin`` prunes: masks, readiness and weights."""
 
-    def __init__(self, plugin):
-        super().__init__()
-        self.plugin = plugin
-        self.started, self.steps, self.ended = [], [], []
-
-    def state(self, strategy):
+    def note(strategy):
         weights = {name: w.detach().clone() for name, w in prunable_weights(strategy.model).items()}
-        return self.plugin.masks, getattr(self.plugin, "ready", True), weights
+        return plugin.masks, getattr(plugin, "ready", True), weights
 
-    def before_training_exp(self, strategy, *args, **kwargs):
-        self.started.append(self.state(strategy))
-
-    def after_update(self, strategy, *args, **kwargs):
-        self.steps.append(self.state(strategy))
-
-    def after_training_exp(self, strategy, *args, **kwargs):
-        self.ended.append(self.state(strategy))
+    return note
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +54,7 @@ def trained(make_learner, train, stream):
         learner = make_learner(**{"epochs": 4, **recipe})
         strategy = STRATEGIES.load(name).target(learner, Pruning(**(pruning or {})), **(own or {}))
         plugin = next(p for p in strategy.plugins if isinstance(p, PruningPlugin))
-        diary = Diary(plugin)
+        diary = Diary(note_of(plugin))
         strategy.plugins.append(diary)
         train(strategy, on)
         return plugin, diary
@@ -91,7 +81,7 @@ def test_it_swells_by_its_share_and_is_handed_over_at_the_density(trained, scope
 @pytest.mark.parametrize("replay", ["none", "full"])
 def test_it_is_swollen_until_it_has_settled_and_never_after(trained, settle, epochs, replay):
     _, diary = trained(own={"settle": settle}, epochs=epochs, replay=replay)
-    states = iter(diary.steps)
+    states = chain(*diary.steps)
     for t in range(3):
         steps = epochs * (t + 1 if replay == "full" else 1)
         last = None
@@ -296,7 +286,7 @@ def test_memory_changes_nothing_where_there_is_no_past(trained):
 
 def test_the_same_seed_trains_the_same_masks(trained):
     def masks(seed):
-        return [masks for masks, _, _ in trained(seed=seed, replay="none")[1].steps]
+        return [masks for masks, _, _ in chain(*trained(seed=seed, replay="none")[1].steps)]
 
     assert masks(0) == masks(0) != masks(1)
 

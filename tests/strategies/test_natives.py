@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from states import Diary, copied, same
 
 from strategies.anytime import Pruning
 from strategies.learning.evaluation import count_correct
@@ -19,18 +20,6 @@ from strategies.registry import STRATEGIES
 NATIVES = ["Naive", "Cumulative", "Replay", "GDumb", "EWC", "SI", "LwF", "DER"]
 DENSE = Pruning(schedule="none")
 PRUNED = {f"{nested=}": Pruning(nested=nested) for nested in (True, False)}
-
-
-class Diary(SupervisedPlugin, supports_distributed=False):
-    """The model's state when a megabatch starts, and the data that it trains on."""
-
-    def __init__(self):
-        super().__init__()
-        self.started, self.data = [], []
-
-    def before_training_exp(self, strategy, *args, **kwargs):
-        self.started.append({name: value.clone() for name, value in strategy.model.state_dict().items()})
-        self.data.append(strategy.adapted_dataset)
 
 
 class PruningDiary(Diary, supports_distributed=False):
@@ -79,10 +68,6 @@ class Path(SupervisedPlugin, supports_distributed=False):
 
 def build(name, learner, pruning=DENSE, **settings):
     return STRATEGIES.load(name).target(learner, pruning, **settings)
-
-
-def same(first, second):
-    return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def trained(strategy, stream):
@@ -195,16 +180,16 @@ def test_si_holds_weights_where_the_last_megabatch_left_them(make_learner, strea
 
 
 def test_gdumb_starts_from_the_same_draw_and_trains_on_a_balanced_buffer(make_learner, make_net, stream, train):
-    diary = Diary()
+    diary = Diary(lambda strategy: (copied(strategy.model), strategy.adapted_dataset))
     train(build("GDumb", make_learner(buffer_size=12, plugins=[diary])), stream)
     seen: set[int] = set()
-    for t, megabatch in enumerate(stream.train_stream):
+    for megabatch, (state, data) in zip(stream.train_stream, diary.started, strict=True):
         seen |= set(megabatch.dataset.sample_id)
-        assert same(make_net(0).state_dict(), diary.started[t])
-        numbers = list(diary.data[t].sample_id)
+        assert same(make_net(0).state_dict(), state)
+        numbers = list(data.sample_id)
         assert len(numbers) == len(set(numbers)) == 12
         assert set(numbers) <= seen
-        assert set(Counter(map(int, diary.data[t].targets)).values()) == {4}
+        assert set(Counter(map(int, data.targets)).values()) == {4}
 
 
 def test_gdumb_prunes_its_fresh_weights_within_the_old_masks(make_learner, make_net, stream, train):

@@ -17,7 +17,7 @@ from strategies.pruning.masks import Masks, prunable_weights
 from strategies.registry import STRATEGIES
 
 
-class Diary(SupervisedPlugin, supports_distributed=False):
+class OptimiserDiary(SupervisedPlugin, supports_distributed=False):
     """Learning rate of each epoch; momentum buffers at the first step of each megabatch."""
 
     def __init__(self):
@@ -56,14 +56,14 @@ def test_the_default_recipe_is_the_papers(make_net):
     ("epochs", "decays"), [(50, (20, 40)), (10, (4, 8)), (5, (2, 4)), (3, (1, 2)), (2, (1, 2)), (1, (1, 1))]
 )
 def test_learning_rate_falls_at_two_and_four_fifths_of_every_megabatch(epochs, decays, stream, make_learner, train):
-    diary = Diary()
+    diary = OptimiserDiary()
     train(AnytimeStrategy(learner=make_learner(epochs=epochs, lr=0.1, batch_size=64, plugins=[diary])), stream)
     expected = [0.1 * 0.1 ** sum(epoch >= decay for decay in decays) for epoch in range(epochs)]
     assert diary.lr == [pytest.approx(expected)] * 3
 
 
 def test_milestones_and_decay_can_be_chosen(stream, make_learner, train):
-    diary = Diary()
+    diary = OptimiserDiary()
     learner = make_learner(epochs=4, lr=0.2, milestones=(0.5,), lr_decay=0.5, plugins=[diary])
     train(AnytimeStrategy(learner=learner), stream)
     assert diary.lr == [pytest.approx([0.2, 0.2, 0.1, 0.1])] * 3
@@ -71,7 +71,7 @@ def test_milestones_and_decay_can_be_chosen(stream, make_learner, train):
 
 def rates(learner_of, stream, train, **options):
     """Learning rate of each epoch of each megabatch."""
-    diary = Diary()
+    diary = OptimiserDiary()
     train(AnytimeStrategy(learner=learner_of(plugins=[diary], batch_size=64, **options)), stream)
     return diary.lr
 
@@ -104,7 +104,7 @@ def test_adamw_learns_and_keeps_pruned_weights_at_zero(stream, make_learner, tra
     "schedule", [None, lambda optimizer, epochs: LinearLR(optimizer, 0.5, 1.0, total_iters=epochs)]
 )
 def test_an_optimiser_that_a_strategy_brings_keeps_its_own_rate_or_schedule(schedule, stream, make_learner, train):
-    diary = Diary()
+    diary = OptimiserDiary()
     learner = make_learner(epochs=4, lr=0.2, batch_size=64, plugins=[diary])
     own = {"optimizer": lambda model: AdamW(model.parameters(), lr=0.003), "schedule": schedule}
     strategy = train(AnytimeStrategy(learner=learner, **own), stream)
@@ -114,14 +114,14 @@ def test_an_optimiser_that_a_strategy_brings_keeps_its_own_rate_or_schedule(sche
 
 
 def test_momentum_starts_afresh_with_every_megabatch(stream, make_learner, train):
-    diary = Diary()
+    diary = OptimiserDiary()
     train(AnytimeStrategy(learner=make_learner(plugins=[diary])), stream)
     assert diary.momenta == [[], [], []]
     assert diary.ended[0]
 
 
 def test_momentum_is_carried_over_if_asked(stream, make_learner, train):
-    diary = Diary()
+    diary = OptimiserDiary()
     train(AnytimeStrategy(learner=make_learner(carry_momentum=True, plugins=[diary])), stream)
     assert diary.momenta[0] == []
     for t in (1, 2):

@@ -16,6 +16,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import EWC, Naive, Replay
 from hypothesis import given
 from hypothesis import strategies as st
+from states import Diary, copied
 from torch import nn
 from torch.optim import SGD, Adam
 
@@ -66,21 +67,6 @@ class Zeros(SupervisedPlugin, supports_distributed=False):
             found += [tensor.detach()[~self.pruning.masks[name]].abs() for tensor in (weight, *state)]
         self.largest.append(torch.cat(found).max().item())
         self.kept.append(Masks.of(weights).nonzeros)
-
-
-class Diary(SupervisedPlugin, supports_distributed=False):
-    """Calls a function with the strategy at the start and at the end of each megabatch."""
-
-    def __init__(self, at_start=lambda _: None, at_end=lambda _: None):
-        super().__init__()
-        self.started, self.ended = [], []
-        self.at_start, self.at_end = at_start, at_end
-
-    def before_training_exp(self, strategy, *args, **kwargs):
-        self.started.append(self.at_start(strategy))
-
-    def after_training_exp(self, strategy, *args, **kwargs):
-        self.ended.append(self.at_end(strategy))
 
 
 def nonzeros(strategy):
@@ -201,7 +187,7 @@ def test_pruned_weights_stay_zero_when_training_diverges(native, train, stream):
 def test_applied_density_is_the_requested_one_after_every_megabatch(make_learner, make_stream, train, score, scope):
     learner = make_learner(megabatches=4, epochs=1)
     strategy = STRATEGIES.load("APP").target(learner, Pruning(score=score, scope=scope))
-    diary = Diary(at_end=nonzeros)
+    diary = Diary(nonzeros)
     strategy.plugins.append(diary)
     train(strategy, make_stream(megabatches=4))
     assert diary.ended == [round(0.8**s * SIZE) for s in np.linspace(1, 4.5, 4)]
@@ -227,7 +213,7 @@ def test_pruning_to_density_one_changes_nothing(make_learner, train, stream):
 
 def test_nested_masks_are_subsets(native, train, stream):
     pruning = make_pruning(score=SCORES.load("random").target)
-    diary = Diary(at_start=lambda _: pruning.masks)
+    diary = Diary(lambda _: pruning.masks)
     train(native("Naive", [pruning, diary]), stream)
     assert diary.started[2] <= diary.started[1] <= diary.started[0]
     assert diary.started[2] != diary.started[0]
@@ -235,8 +221,8 @@ def test_nested_masks_are_subsets(native, train, stream):
 
 def test_without_nesting_weights_come_back_with_the_value_they_had(make_learner, make_stream, weights_of, train):
     pruning = make_pruning(score=SCORES.load("random").target, schedule=lambda t: (0.7, 0.3, 0.6, 0.5)[t], nested=False)
-    before = Diary(at_start=lambda strategy: weights_of(strategy.model))
-    after = Diary(at_start=lambda strategy: weights_of(strategy.model))
+    before = Diary(lambda strategy: weights_of(strategy.model))
+    after = Diary(lambda strategy: weights_of(strategy.model))
     train(AnytimeStrategy(learner=make_learner(), plugins=[before, pruning, after]), make_stream(megabatches=4))
     held = np.zeros(SIZE)
     for t in range(4):
@@ -255,18 +241,19 @@ def test_without_nesting_the_global_order_decides_anew(native, train, stream, di
 
     local = {"distribution": distribution("local"), "nested": False}
     pruning = make_pruning(forward_then_backward, schedule=lambda _: 0.5, **local)
-    diary = Diary(at_start=lambda _: pruning.masks)
+    diary = Diary(lambda _: pruning.masks)
     train(native("Naive", [pruning, diary]), stream)
     assert (diary.started[0] & diary.started[1]).nonzeros == 0
 
 
 def test_one_shot_pruning_never_changes_its_mask(make_learner, train, stream):
     strategy = STRATEGIES.load("OSP").target(make_learner(), Pruning())
-    diary = Diary(at_start=lambda s: plugin_of(s).masks, at_end=lambda s: Masks.of(prunable_weights(s.model)))
+    diary = Diary(lambda s: (plugin_of(s).masks, Masks.of(prunable_weights(s.model))))
     strategy.plugins.append(diary)
     train(strategy, stream)
-    assert all(masks == diary.started[0] for masks in diary.started + diary.ended)
-    assert diary.started[0].nonzeros == round(0.8**4.5 * SIZE)
+    first, _ = diary.started[0]
+    assert all(masks == first for masks, _ in diary.started) and all(kept == first for _, kept in diary.ended)
+    assert first.nonzeros == round(0.8**4.5 * SIZE)
 
 
 def test_the_dense_baseline_prunes_nothing(make_learner, train, stream):
@@ -303,7 +290,7 @@ def test_the_scoring_sample_is_a_fifth_of_a_megabatch_out_of_what_is_trained_on(
 ):
     scorer = Scorer(numbers)
     pruning = make_pruning(scorer)
-    diary = Diary(at_start=lambda strategy: set(strategy.adapted_dataset.sample_id))
+    diary = Diary(lambda strategy: set(strategy.adapted_dataset.sample_id))
     train(AnytimeStrategy(learner=make_learner(replay=replay), plugins=[pruning, diary]), stream)
     for trained_on, scored in zip(diary.started, scorer.samples, strict=True):
         assert len(scored) == len(set(scored)) == round(0.2 * 16)
@@ -367,7 +354,7 @@ def test_scores_without_data_cost_no_samples(native, train, stream, score):
 def test_app_scores_the_best_validation_model_of_the_megabatch_before(make_learner, make_net, train, stream, numbers):
     scorer = Scorer(numbers)
     strategy = AnytimeStrategy(learner=make_learner(epochs=4), plugins=[make_pruning(scorer)])
-    handed_over = Diary(at_end=lambda s: {name: value.clone() for name, value in s.model.state_dict().items()})
+    handed_over = Diary()
     strategy.plugins.append(handed_over)
     train(strategy, stream)
     for scored, expected in zip(scorer.models, [make_net(0).state_dict(), *handed_over.ended], strict=False):
@@ -397,7 +384,7 @@ def reference(make_learner, make_stream, train, numbers, monkeypatch):
         pruning = plugin_of(strategy)
         pruning.parts = replace(pruning.parts, score=scorer)
         monkeypatch.setattr(app_reference, "weights_and_gradients", scorer.gradients)
-        diary = Diary(at_start=lambda s: (pruning.masks, {n: v.clone() for n, v in s.model.state_dict().items()}))
+        diary = Diary(lambda s: (pruning.masks, copied(s.model)))
         strategy.plugins.append(diary)
         stream = make_stream(megabatches=4, samples=160)
         with warnings.catch_warnings():
@@ -475,10 +462,10 @@ def test_the_reference_carries_momentum_and_validates_on_augmented_images(make_l
     strategy = STRATEGIES.load("APP-reference").target(make_learner(megabatches=2), Pruning())
     strategy.train(stream.train_stream[0], eval_streams=[])
     momentum = [state["momentum_buffer"].clone() for state in strategy.optimizer.state.values()]
-    seen = []
-    strategy.plugins.append(Diary(at_start=lambda s: seen.append(len(s.optimizer.state))))
+    diary = Diary(lambda s: len(s.optimizer.state))
+    strategy.plugins.append(diary)
     strategy.train(stream.train_stream[1], eval_streams=[])
-    assert momentum and seen == [len(momentum)]
+    assert momentum and diary.started == [len(momentum)]
     selection = next(plugin for plugin in strategy.plugins if isinstance(plugin, BestValidation))
     asked = []
     strategy.loader = SimpleNamespace(train_batches=lambda *arguments: asked.append(arguments) or [])

@@ -96,7 +96,7 @@ def test_training_and_validation_fill_their_buffers_independently(stream, make_l
     assert set(used[0][3]) != set(used[1][3])
 
 
-class Diary(SupervisedPlugin, supports_distributed=False):
+class SampleDiary(SupervisedPlugin, supports_distributed=False):
     """The numbers of the samples that each epoch trained on, megabatch by megabatch."""
 
     def __init__(self, numbers):
@@ -118,7 +118,7 @@ class Diary(SupervisedPlugin, supports_distributed=False):
 
 @every_policy
 def test_training_sees_what_the_policy_says_and_nothing_of_validation(name, stream, make_learner, train, numbers):
-    diary = Diary(numbers)
+    diary = SampleDiary(numbers)
     train(AnytimeStrategy(learner=make_learner(replay=name, buffer_size=10, plugins=[diary])), stream)
     expected = observed(name, stream)
     held_out = {i for experience in stream.train_stream for i in ids(experience.valid_dataset)}
@@ -131,13 +131,13 @@ def test_training_sees_what_the_policy_says_and_nothing_of_validation(name, stre
     ("name", "expected"), [("full", [4, 8, 12, 16]), ("none", [4, 4, 4, 4]), ("last", [4, 8, 8, 8])]
 )
 def test_validation_parts_accumulate_like_the_training_parts(name, expected, stream, make_learner, train, numbers):
-    diary = Diary(numbers)
+    diary = SampleDiary(numbers)
     train(AnytimeStrategy(learner=make_learner(replay=name, plugins=[diary])), stream)
     assert diary.validated == expected
 
 
 def test_the_validation_buffer_is_as_large_a_share_as_the_validation_part(stream, make_learner, train, numbers):
-    diary = Diary(numbers)
+    diary = SampleDiary(numbers)
     train(AnytimeStrategy(learner=make_learner(replay="buffer", buffer_size=24, plugins=[diary])), stream)
     assert diary.validated == [4, 4 + 4, 4 + 6, 4 + 6]
 

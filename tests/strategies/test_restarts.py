@@ -6,34 +6,12 @@ from collections import Counter
 
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
+from states import Diary, copied, same
 
 from strategies.anytime import AnytimeStrategy, Pruning
 from strategies.learning.evaluation import count_correct
 from strategies.registry import STRATEGIES
 from strategies.shrink_and_perturb import shrink_and_perturb_
-
-
-class Diary(SupervisedPlugin, supports_distributed=False):
-    """The model's state at the start and at the end of each megabatch."""
-
-    def __init__(self):
-        super().__init__()
-        self.started, self.ended = [], []
-
-    def before_training_exp(self, strategy, *args, **kwargs):
-        self.started.append(copied(strategy.model))
-
-    def after_training_exp(self, strategy, *args, **kwargs):
-        self.ended.append(copied(strategy.model))
-
-
-def copied(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def build(name, learner, **settings):

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
+from states import same
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,10 +52,6 @@ def everything_about(model):
         "numpy": repr(np.random.get_state(legacy=False)["state"]["key"].tolist()),
         "python": random.getstate(),
     }
-
-
-def equal(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @every_score
@@ -118,7 +115,7 @@ def test_a_score_does_not_depend_on_modes_gradients_or_grad_mode(score, make_net
     model(samples[0]).sum().backward()
     model.requires_grad_(False)
     with torch.no_grad():
-        assert equal(score(model, cut(samples, 12)), expected)
+        assert same(score(model, cut(samples, 12)), expected)
 
 
 @every_score
@@ -129,7 +126,7 @@ def test_a_saved_and_loaded_model_scores_as_in_memory(score, make_net, samples, 
     torch.save(model.state_dict(), tmp_path / "model.pt")
     loaded = make_net(seed=2).double()
     loaded.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True), strict=True)
-    assert equal(score(loaded, cut(samples, 12)), score(model, cut(samples, 12)))
+    assert same(score(loaded, cut(samples, 12)), score(model, cut(samples, 12)))
 
 
 class Counted:
@@ -180,7 +177,7 @@ def test_a_gradient_score_needs_a_sample(name, make_net):
 
 def test_magnitude_is_the_absolute_weight(make_net):
     model = make_net()
-    assert equal(magnitude(model, ()), {name: abs(w.detach()) for name, w in prunable_weights(model).items()})
+    assert same(magnitude(model, ()), {name: abs(w.detach()) for name, w in prunable_weights(model).items()})
 
 
 def test_snip_equals_weight_times_gradient_by_hand(samples):
@@ -235,7 +232,7 @@ def test_snip_ignores_running_statistics(make_net, samples):
     expected = snip(model, cut(samples))
     model[2].running_mean += 7
     model[2].running_var *= 5
-    assert equal(snip(model, cut(samples)), expected)
+    assert same(snip(model, cut(samples)), expected)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +261,7 @@ def test_random_repeats_for_the_same_weights_and_changes_with_them(make_net):
     model = make_net()
     first = draw(model, ())
     torch.manual_seed(5)
-    assert equal(draw(make_net(), ()), first)
+    assert same(draw(make_net(), ()), first)
     with torch.no_grad():
         model[1].weight[0, 0, 0, 0] += 1e-6
     assert not any(torch.equal(values, first[name]) for name, values in draw(model, ()).items())

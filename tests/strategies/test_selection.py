@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from states import Diary, copied, same
 from torch import nn
 
 from strategies.anytime import AnytimeStrategy, Pruning
@@ -13,35 +14,20 @@ from strategies.learning.selection import BestValidation
 from strategies.registry import STRATEGIES
 
 
-def selection_of(strategy):
-    return next(plugin for plugin in strategy.plugins if isinstance(plugin, BestValidation))
-
-
-def copied(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-class Diary(SupervisedPlugin, supports_distributed=False):
-    """The model's state at the start of each megabatch, after each epoch and at the end of each megabatch."""
+class SelectionDiary(Diary, supports_distributed=False):
+    """Also which epoch was selected, and the right answers of each."""
 
     def __init__(self):
         super().__init__()
-        self.started, self.epochs, self.ended, self.selected = [], [], [], []
-
-    def before_training_exp(self, strategy, *args, **kwargs):
-        self.started.append(copied(strategy.model))
-        self.epochs.append([])
-
-    def after_training_epoch(self, strategy, *args, **kwargs):
-        self.epochs[-1].append(copied(strategy.model))
+        self.selected = []
 
     def after_training_exp(self, strategy, *args, **kwargs):
-        self.ended.append(copied(strategy.model))
+        super().after_training_exp(strategy)
         self.selected.append((selection_of(strategy).epoch, list(selection_of(strategy).epochs_correct)))
+
+
+def selection_of(strategy):
+    return next(plugin for plugin in strategy.plugins if isinstance(plugin, BestValidation))
 
 
 class Script(SupervisedPlugin, supports_distributed=False):
@@ -75,7 +61,7 @@ def stream(make_stream):
     "name", ["dense", "APP", "APP-reference", "OSP", "Naive", "Cumulative", "Replay", "EWC", "LwF", "DER"]
 )
 def test_the_best_validation_epoch_is_handed_over_and_gone_on_from(name, stream, make_learner, train):
-    diary = Diary()
+    diary = SelectionDiary()
     learner = make_learner(epochs=6, lr=0.3, ties="last", plugins=[diary])
     nothing_pruned = Pruning(density=0.8**0.001)
     train(STRATEGIES.load(name).target(learner, nothing_pruned), stream)
@@ -99,7 +85,7 @@ def scripted(script, ties, megabatches, make_learner, make_stream):
     def make_model(k):
         return nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
 
-    diary = Diary()
+    diary = SelectionDiary()
     learner = make_learner(make_model=make_model, epochs=4, ties=ties, plugins=[diary])
     strategy = AnytimeStrategy(learner=learner, plugins=[script])
     strategy._criterion = lambda output, _: output.sum() * 0

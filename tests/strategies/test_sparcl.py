@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
+from states import Diary
 
 from strategies import sparcl as sparcl_module
 from strategies.anytime import Pruning
@@ -20,23 +22,22 @@ SIZE = 54 + 324 + 288
 KEPT = round(0.8**4.5 * SIZE)
 
 
-class Diary(SupervisedPlugin, supports_distributed=False):
-    """What the plugin's state is at the start of each megabatch and in each step before the update."""
+class PluginDiary(Diary, supports_distributed=False):
+    """Masks, readiness and weights of a strategy that ``plugin`` prunes. Steps are noted before their update."""
 
     def __init__(self, plugin):
-        super().__init__()
+        super().__init__(self.look)
         self.plugin = plugin
-        self.started, self.steps = [], []
 
-    def _state(self, strategy):
+    def look(self, strategy):
         weights = {name: w.detach().clone() for name, w in prunable_weights(strategy.model).items()}
         return self.plugin.masks, self.plugin.ready, weights
 
-    def before_training_exp(self, strategy, *args, **kwargs):
-        self.started.append(self._state(strategy))
-
     def before_update(self, strategy, *args, **kwargs):
-        self.steps.append(self._state(strategy))
+        self.steps[-1].append(self.note(strategy))
+
+    def after_update(self, strategy, *args, **kwargs):
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def trained(make_learner, train, stream):
         pruning = Pruning(scope="local")
         strategy = STRATEGIES.load("SparCL").target(make_learner(**{"epochs": 6, **recipe}), pruning, **(own or {}))
         plugin = next(p for p in strategy.plugins if isinstance(p, TaskAwareMasking))
-        diary = Diary(plugin)
+        diary = PluginDiary(plugin)
         strategy.plugins.append(diary)
         train(strategy, stream)
         return plugin, diary
@@ -76,7 +77,7 @@ def test_it_is_wider_from_the_second_megabatch_on_until_the_first_adjustment(tra
     _, diary = trained(own={"inter": inter, "every": every})
     wide = min(KEPT + round(inter * SIZE), SIZE)
     assert [masks.nonzeros for masks, _, _ in diary.started] == [KEPT, wide, wide]
-    steps = iter(diary.steps)
+    steps = chain(*diary.steps)
     for t in range(3):
         first = update_steps(6 * (t + 1), every * (t + 1))[0]
         for step in range(6 * (t + 1)):
@@ -90,8 +91,8 @@ def test_after_an_adjustment_every_layer_has_the_count_it_began_with(trained):
     _, diary = trained(own={"intra": 0.1, "inter": 0.2, "every": 1})
     sizes = {name: w.numel() for name, w in diary.started[0][2].items()}
     uniform = DISTRIBUTIONS.load("local").target(diary.started[0][2], 0.8**4.5, sizes)
-    assert all(kept_per_layer(masks) == uniform for masks, ready, _ in diary.steps if ready)
-    assert sum(ready for _, ready, _ in diary.steps) > 20
+    assert all(kept_per_layer(masks) == uniform for masks, ready, _ in chain(*diary.steps) if ready)
+    assert sum(ready for _, ready, _ in chain(*diary.steps)) > 20
     wide = kept_per_layer(diary.started[1][0])
     for name, size in sizes.items():
         assert wide[name] / size == pytest.approx(0.8**4.5 + 0.2, abs=1 / size + 0.01)
@@ -162,4 +163,4 @@ def test_importance_is_measured_on_the_newest_megabatch_and_on_what_replay_bring
 
 def test_one_step_leaves_no_room_for_wider_masks(trained):
     _, diary = trained(epochs=1, replay="none")
-    assert all(ready and masks.nonzeros == KEPT for masks, ready, _ in diary.started + diary.steps)
+    assert all(ready and masks.nonzeros == KEPT for masks, ready, _ in chain(diary.started, *diary.steps))
