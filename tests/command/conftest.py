@@ -32,13 +32,13 @@ def command(tmp_path, tmp_path_factory, cache, preloaded):
     """Function: run ``python -m benchmark.run`` in an empty folder and return what it did.
 
     It is a process of its own, whose libraries were imported before; with ``fresh`` it is a new one, as a user's is.
-    ``site`` is a folder of installed packages that it sees beside those of the environment, which takes a new one too.
+    ``site`` is a folder of installed packages that it sees beside those of the environment.
     """
 
     def run(*arguments: str, module: str = "benchmark.run", site: str = "", fresh: bool = False):
-        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160"}
-        if fresh or site:
-            own["PYTHONPATH"] = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
+        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160", "PYTHONPATH": path}
+        if fresh:
             whole = [sys.executable, "-m", module, *arguments]
             env = {**os.environ, **own}
             return subprocess.run(whole, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)

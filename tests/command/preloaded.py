@@ -30,6 +30,7 @@ def become(module: str, arguments: list[str], folder: str, environment: dict[str
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
     os.chdir(folder)
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment["PYTHONPATH"].split(os.pathsep))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
