@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from benchmark.command.head_start import stand_ins_made_aside, unused_packages_hidden
+from benchmark.command.head_start import stand_ins_made_aside
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
+from benchmark.engines.imports import unused_packages_hidden
 from benchmark.errors import UsageError
 from strategies.registry import RegistryError
 

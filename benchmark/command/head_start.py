@@ -1,4 +1,4 @@
-"""The seconds that importing libraries takes: fewer of them, and stand-in images made meanwhile."""
+"""A use for the seconds that importing libraries takes: stand-in images are made meanwhile."""
 
 from __future__ import annotations
 
@@ -10,25 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-UNUSED = ("jax",)
-"""Packages that are imported for nothing: Avalanche asks for a solver of quadratic programs, which tries all it has."""
-
 MAKER = "benchmark.streams.sources.load"
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def unused_packages_hidden() -> Iterator[None]:
-    """A context in which :data:`UNUSED` packages look as if they were not installed."""
-    hidden = [name for name in UNUSED if name not in sys.modules]
-    # This is how Python is told that a module cannot be imported.
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.forkserver import ensure_running
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import torch
@@ -30,14 +31,23 @@ from leaderboards.errors import BoardError
 from leaderboards.record import PREFIX
 from leaderboards.store import reaching
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
 WORKER_TAG = PREFIX + "worker"
 """Tells which process a run was left unfinished by."""
 
 PATIENCE = 10.0
 """Seconds that a process has to mark its run as killed before it is ended by force."""
 
-# A forked process could not use CUDA once its parent has.
-SPAWN = get_context("spawn")
+PRELOAD = "benchmark.engines.preload"
+
+# A process forked from this one could not use CUDA once this one has. Where it can be, the others are forked from one
+# that has imported the libraries and done nothing else, so that it is done once.
+STARTING: ForkServerContext | SpawnContext = get_context(  # type: ignore[assignment]
+    "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+)
+STARTING.set_forkserver_preload([PRELOAD])
 
 
 def at_once(
@@ -52,12 +62,14 @@ def at_once(
         KeyboardInterrupt: this process was interrupted, or told to end by SIGTERM.
     """
     threads = max(1, torch.get_num_threads() // processes)
-    say(f"{processes} runs at once, threads of each: {threads}")
     waiting = deque(jobs)
     busy: list[_Worker] = []
     idle: list[_Worker] = []
     with _interruption() as interruption:
+        say(f"{processes} runs at once, threads of each: {threads}")
         try:
+            if interruption in wait([interruption, _forking(threads)]):
+                raise KeyboardInterrupt
             while waiting or busy:
                 while waiting and len(busy) < processes:
                     busy.append(idle.pop() if idle else _Worker(place, threads))
@@ -95,8 +107,8 @@ class _Worker:
 
     def __init__(self, place: Place, threads: int):
         self.name = uuid4().hex
-        self.connection, theirs = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=_work, args=(theirs, place, threads, self.name))
+        self.connection, theirs = STARTING.Pipe()
+        self.process = STARTING.Process(target=_work, args=(theirs, place, threads, self.name))
         with _inherited(threads):
             self.process.start()
         # With this end closed, the other one is the process's alone, and its loss can be read.
@@ -122,6 +134,32 @@ class _Worker:
             return None
         outcome: Outcome = message
         return outcome
+
+
+def _forking(threads: int) -> Connection:
+    """A connection that can be read from once processes start at once, which takes an import of all libraries.
+
+    Starting one waits for that, and nothing could interrupt it meanwhile.
+    """
+    ready, ours = STARTING.Pipe(duplex=False)
+
+    def start_one() -> None:
+        process = STARTING.Process(target=_nothing, daemon=True)
+        process.start()
+        process.join()
+        ours.send(None)
+
+    if STARTING.get_start_method() == "forkserver":
+        with _inherited(threads):
+            ensure_running()
+        threading.Thread(target=start_one, daemon=True).start()
+    else:
+        ours.send(None)
+    return ready
+
+
+def _nothing() -> None:
+    """The work of a process that shows that others can be started."""
 
 
 def _end(workers: Sequence[_Worker]) -> None:
@@ -151,7 +189,7 @@ def _close_runs(store: Store, worker: _Worker, status: str, reason: str) -> None
 @contextmanager
 def _interruption() -> Iterator[Connection]:
     """A connection that can be read from once this process is interrupted or told to end, which it then is not."""
-    ours, handlers = SPAWN.Pipe(duplex=False)
+    ours, handlers = STARTING.Pipe(duplex=False)
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: handlers.send(None)) for number in heard}
     try:

@@ -12,15 +12,14 @@ import runpy
 import signal
 import sys
 
-from benchmark.command.head_start import unused_packages_hidden
+from benchmark.engines.imports import unused_packages_hidden
 
 LIMIT = 600
 """Seconds after which a command is killed."""
 
 with unused_packages_hidden():
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-
-    import benchmark.command.session  # noqa: F401
+    import benchmark.command.session
+    import benchmark.engines.preload  # noqa: F401
 
 
 def become(module: str, arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmark.command import head_start
-from benchmark.command.head_start import stand_ins_made_aside, unused_packages_hidden
+from benchmark.command.head_start import stand_ins_made_aside
 from benchmark.streams.loading.images import StreamRequest
 from benchmark.streams.sources import synthetic
 from benchmark.streams.sources.load import load_data
@@ -61,32 +61,3 @@ def test_making_stand_ins_waits_for_no_heavy_import():
         "print({'torch', 'avalanche', 'mlflow', 'pandas', 'sklearn'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout == "set()\n"
-
-
-@pytest.mark.slow
-def test_what_is_not_used_is_not_imported_and_can_be_later():
-    look = (
-        "import sys\n"
-        "from benchmark.command.head_start import UNUSED, unused_packages_hidden\n"
-        "with unused_packages_hidden():\n"
-        "    import avalanche.training.plugins\n"
-        "assert not set(UNUSED) & set(sys.modules)\n"
-        "import qpsolvers\n"
-        "assert 'quadprog' in qpsolvers.available_solvers\n"
-    )
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_hidden_packages_come_back(monkeypatch):
-    monkeypatch.setattr(head_start, "UNUSED", ("colorsys", "sys"))
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    with unused_packages_hidden():
-        with pytest.raises(ModuleNotFoundError):
-            import colorsys
-        import sys as still_there
-
-        assert still_there is sys
-    import colorsys
-
-    assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0)

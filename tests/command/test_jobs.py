@@ -209,9 +209,10 @@ def test_no_process_outlives_an_interrupted_command_and_runs_under_way_are_kille
     assert statuses == {1: "FINISHED", 5000: "KILLED", 5001: "KILLED"} and ended.group.info.status == "KILLED"
 
 
-def test_sigterm_while_processes_start_leaves_none_behind(launched, tmp_path):
+@pytest.mark.parametrize("early", [True, False])
+def test_sigterm_while_processes_start_leaves_none_behind(launched, tmp_path, early):
     process = launched(tmp_path, *SMALL, "--strategy", "dense", "--seed", "0", "--seed", "1", "--jobs", "2")
-    wait_for(process, ["Run 2 of 2"])
+    wait_for(process, ["2 runs at once" if early else "Run 2 of 2"])
     process.terminate()
     ended = Recorded(tmp_path, process)
     assert ended.code == 130 and "Traceback" not in ended.stderr, ended.stderr

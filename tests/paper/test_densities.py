@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 def densities(strategy: str, cache) -> list[tuple[float, float]]:
     """(density, nonzeros) of the weights handed over after each of 8 megabatches of stand-in images."""
-    options = {"stream": "synthetic", "strategy": strategy, "megabatches": 8, "epochs": 1, "shots": 100}
+    options = {"stream": "synthetic", "strategy": strategy, "megabatches": 8, "epochs": 1, "shots": 40}
     config = resolve({**options, "test_shots": 2, "model": "resnet20s"}, profile="demo")
     result = run(prepare(config, data_root="data", cache=cache))
     return list(zip(result.series["size/density"][1], result.series["size/nonzeros"][1], strict=True))

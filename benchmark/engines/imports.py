@@ -1,0 +1,23 @@
+"""Libraries that a run needs, imported without those that it does not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+UNUSED = ("jax",)
+"""Packages that are imported for nothing: Avalanche asks for a solver of quadratic programs, which tries all it has."""
+
+
+@contextmanager
+def unused_packages_hidden() -> Iterator[None]:
+    """A context in which :data:`UNUSED` packages look as if they were not installed."""
+    hidden = [name for name in UNUSED if name not in sys.modules]
+    # This is how Python is told that a module cannot be imported.
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
