@@ -144,17 +144,18 @@ def _forking(threads: int) -> Connection:
     ready, ours = STARTING.Pipe(duplex=False)
 
     def start_one() -> None:
-        process = STARTING.Process(target=_nothing, daemon=True)
-        process.start()
-        process.join()
-        ours.send(None)
+        # Closed also where none can be started: the next one to try says why.
+        with ours:
+            process = STARTING.Process(target=_nothing, daemon=True)
+            process.start()
+            process.join()
 
     if STARTING.get_start_method() == "forkserver":
         with _inherited(threads):
             ensure_running()
         threading.Thread(target=start_one, daemon=True).start()
     else:
-        ours.send(None)
+        ours.close()
     return ready
 
 
