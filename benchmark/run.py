@@ -11,7 +11,7 @@ import click
 
 from benchmark.command.head_start import stand_ins_made_aside
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
-from benchmark.engines.imports import unused_packages_hidden
+from benchmark.engines.imports import libraries_imported
 from benchmark.errors import UsageError
 from strategies.registry import RegistryError
 
@@ -120,7 +120,7 @@ def main(
             return
         given = collect_given(options)
         with stand_ins_made_aside(given, data_root, cache):
-            with unused_packages_hidden():
+            with libraries_imported():
                 from benchmark.command.session import Session
             session = Session(data_root, cache, output, tracking_uri, experiment)
             runs = session.plan(given, config_file, profile, slim=slim)

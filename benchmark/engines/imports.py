@@ -6,13 +6,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmark.engines.avalanche_settings import write_avalanche_settings
+
 UNUSED = ("jax",)
 """Packages that are imported for nothing: Avalanche asks for a solver of quadratic programs, which tries all it has."""
 
 
 @contextmanager
-def unused_packages_hidden() -> Iterator[None]:
-    """A context in which :data:`UNUSED` packages look as if they were not installed."""
+def libraries_imported() -> Iterator[None]:
+    """A context to import the libraries in: Avalanche can be, and the :data:`UNUSED` look as if they were not there.
+
+    Raises:
+        UsageError: Avalanche could not be imported.
+    """
+    write_avalanche_settings()
     hidden = [name for name in UNUSED if name not in sys.modules]
     # This is how Python is told that a module cannot be imported.
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]

@@ -12,12 +12,12 @@ import runpy
 import signal
 import sys
 
-from benchmark.engines.imports import unused_packages_hidden
+from benchmark.engines.imports import libraries_imported
 
 LIMIT = 600
 """Seconds after which a command is killed."""
 
-with unused_packages_hidden():
+with libraries_imported():
     import benchmark.command.session
     import benchmark.engines.preload  # noqa: F401
 

@@ -8,15 +8,15 @@ import sys
 import pytest
 
 from benchmark.engines import imports
-from benchmark.engines.imports import unused_packages_hidden
+from benchmark.engines.imports import libraries_imported
 
 
 @pytest.mark.slow
 def test_what_is_not_used_is_not_imported_and_can_be_later():
     look = (
         "import sys\n"
-        "from benchmark.engines.imports import UNUSED, unused_packages_hidden\n"
-        "with unused_packages_hidden():\n"
+        "from benchmark.engines.imports import UNUSED, libraries_imported\n"
+        "with libraries_imported():\n"
         "    import avalanche.training.plugins\n"
         "assert not set(UNUSED) & set(sys.modules)\n"
         "import qpsolvers\n"
@@ -29,7 +29,7 @@ def test_what_is_not_used_is_not_imported_and_can_be_later():
 def test_hidden_packages_come_back(monkeypatch):
     monkeypatch.setattr(imports, "UNUSED", ("colorsys", "sys"))
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    with unused_packages_hidden():
+    with libraries_imported():
         with pytest.raises(ModuleNotFoundError):
             import colorsys
         import sys as still_there
