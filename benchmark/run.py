@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -13,6 +14,7 @@ from benchmark.command.head_start import stand_ins_made_aside
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
 from benchmark.engines.imports import libraries_imported
 from benchmark.errors import UsageError
+from benchmark.running.interruption import Interruption
 from strategies.registry import RegistryError
 
 EXAMPLES = """\b
@@ -27,7 +29,7 @@ Examples:
 
 Options marked NAME, N or X, --density and --set may be repeated: the runs are all combinations.
 A value comes from the command line, else from --config, else from --profile, else from the stream.
-Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
+Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted (SIGTERM: 143).
 """
 
 
@@ -90,6 +92,34 @@ Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted.
     help="also write a trace of some training steps, which a browser's trace viewer opens",
 )
 @click.option(
+    "--rerun",
+    cls=HeadedOption,
+    type=click.Choice(["never", "failed", "always"]),
+    default="failed",
+    show_default=True,
+    help="which of the runs that have ended are trained anew; interrupted ones go on where they were",
+)
+@click.option(
+    "--code",
+    cls=HeadedOption,
+    type=click.Choice(["same", "any"]),
+    default="same",
+    show_default=True,
+    help="whether a finished run counts as done with any code and libraries, or only with these",
+)
+@click.option(
+    "--resume-anyway", cls=HeadedOption, is_flag=True, help="go on with interrupted runs of other code or libraries"
+)
+@click.option(
+    "--checkpoint-every",
+    cls=HeadedOption,
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="how often a run is saved in the middle of a megabatch, at the end of an epoch",
+)
+@click.option(
     "--dry-run",
     cls=HeadedOption,
     is_flag=True,
@@ -107,11 +137,16 @@ def main(
     slim: bool,
     jobs: int,
     profile_trace: bool,
+    rerun: Literal["never", "failed", "always"],
+    code: Literal["same", "any"],
+    resume_anyway: bool,
+    checkpoint_every: float,
     dry_run: bool,
     list_all: bool,
     **options: Any,
 ) -> None:
     """Train strategies over a stream of megabatches, track them in MLflow and refresh the leaderboards."""
+    interruption = Interruption()
     try:
         if list_all:
             from benchmark.command.listing import listing
@@ -119,21 +154,26 @@ def main(
             click.echo(listing())
             return
         given = collect_given(options)
-        with stand_ins_made_aside(given, data_root, cache):
-            with libraries_imported():
-                from benchmark.command.session import Session
-            session = Session(data_root, cache, output, tracking_uri, experiment)
-            runs = session.plan(given, config_file, profile, slim=slim)
-        if dry_run:
-            click.echo(session.preview(runs))
-            return
-        failed = session.execute(runs, jobs=jobs, slim=slim, profile_trace=profile_trace)
+        with interruption.handled(signal.SIGINT, signal.SIGTERM):
+            with stand_ins_made_aside(given, data_root, cache):
+                with libraries_imported():
+                    from benchmark.command.session import Session
+                    from benchmark.running.course import Policy
+                session = Session(data_root, cache, output, tracking_uri, experiment)
+                runs = session.plan(given, config_file, profile, slim=slim)
+            if dry_run:
+                click.echo(session.preview(runs))
+                return
+            policy = Policy(rerun, code, resume_anyway, 60 * checkpoint_every)
+            failed = session.execute(
+                runs, jobs=jobs, slim=slim, profile_trace=profile_trace, policy=policy, interruption=interruption
+            )
     except (UsageError, RegistryError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo("Interrupted: finished runs are kept, those under way are marked as killed.", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        click.echo("Interrupted: what is done is kept, and the same command goes on from there.", err=True)
+        sys.exit(128 + getattr(error, "signal", signal.SIGINT))
     sys.exit(1 if failed else 0)
 
 

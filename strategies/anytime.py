@@ -12,6 +12,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from strategies.learning.continuation import Continuable
 from strategies.learning.execution import Executed, Execution
 from strategies.learning.optimisation import MegabatchOptimisation, ScheduleFactory, schedule_factory
 from strategies.learning.recipe import Control, LearningRateSchedule, Optimiser, Ties
@@ -189,7 +190,7 @@ class Pruning:
         return distribution
 
 
-class AnytimeStrategy(Executed):
+class AnytimeStrategy(Continuable, Executed):
     """The ALMA learner (arXiv 2106.09563, algorithm 1).
 
     For each megabatch: add it to what is replayed, train for some epochs with a schedule of its own, hand over

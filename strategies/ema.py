@@ -35,6 +35,8 @@ class ExponentialAverage(WeightAveraging):
         decay = warmed_up(self.decay, int(self.average.n_averaged))
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.average.update_parameters(strategy.model)
+        # A function within a function: it could not be saved with the average that it was made for.
+        self.average.multi_avg_fn = None
 
 
 @STRATEGIES.register(

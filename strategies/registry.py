@@ -218,6 +218,10 @@ class Registry(Generic[Traits]):
             return name
         raise UnknownName(f"unknown {self.kind} {name!r}: {_nearest(name, self.names())}")
 
+    def loaded(self) -> list[Entry[Traits]]:
+        """The entries whose modules have been imported so far."""
+        return list(self._entries.values())
+
     def load(self, name: str) -> Entry[Traits]:
         """Import the module that registers ``name`` and return its entry.
 

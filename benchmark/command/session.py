@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,25 @@ from benchmark.config.run_config import RunConfig
 from benchmark.config.source import source_of
 from benchmark.console import say
 from benchmark.engines.in_turn import in_turn
-from benchmark.engines.job import Failure, Job, Outcome, Place
+from benchmark.engines.job import Failure, Job, Left, Outcome, Place, course_of
 from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
+from benchmark.recording.ledger import Ledger
 from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
 from benchmark.recording.store import Store, check_place
+from benchmark.running.checkpoint import clear_checkpoints
+from benchmark.running.course import Course, Policy
+from benchmark.running.interruption import Interruption
 from benchmark.running.prepare import Prepared, prepare
-from benchmark.running.result import RunResult
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
 from leaderboards.publish import publish
 from leaderboards.terminal import board_head
 from strategies.registry import PRUNING, STRATEGIES
+
+MANY = 5
+"""Runs about which the same is said one by one."""
 
 GROUP_NAME_LENGTH = 200
 """Characters of the name of the run that the runs of a command belong to."""
@@ -85,12 +93,20 @@ class Session:
         return describe(expected, [run.profile for run in runs], list(notes))
 
     def execute(
-        self, runs: Sequence[Planned], *, jobs: int = 1, slim: bool = False, profile_trace: bool = False
+        self,
+        runs: Sequence[Planned],
+        *,
+        jobs: int = 1,
+        slim: bool = False,
+        profile_trace: bool = False,
+        policy: Policy | None = None,
+        interruption: Interruption | None = None,
     ) -> int:
-        """Check all runs, then carry them out, ``jobs`` at a time; returns how many failed.
+        """Check all runs, then carry out what is not done, ``jobs`` at a time; returns how many failed.
 
         ``slim`` records the networks that lose whole channels without them, too; ``profile_trace`` a profile of some
-        training steps of each run.
+        training steps of each run. ``policy`` says what is done about runs that were begun before, ``interruption``
+        whether the process was told to end.
 
         Raises:
             UsageError: a run cannot start; none has been started then.
@@ -98,23 +114,47 @@ class Session:
         loaded: dict[Any, StreamData] = {}
         prepared = self._prepare(runs, loaded)
         store = Store(self.tracking_uri, self.output, self.experiment)
+        place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, policy=policy or Policy())
         asked = [name for name, is_asked in (("slim", slim), ("trace", profile_trace)) if is_asked]
         planned = [
             Job(number, one.config, run.profile, tuple(a for a in asked if a != "slim" or can_be_slimmed(one.config)))
             for number, (one, run) in enumerate(zip(prepared, runs, strict=True), start=1)
         ]
+        ledger = Ledger(store)
+        courses = [course_of(one, ledger, place) for one in prepared]
+        self._tidy(store, ledger, place, {course.run_id for course in courses if course.action == "go on"})
+        say_courses(planned, courses)
+        left = [course for course in courses if course.action == "leave"]
+        waiting = [job for job, course in zip(planned, courses, strict=True) if course.action != "leave"]
+        finished = [course.run_id for course in left if course.run_id and not course.failed]
+        failed = sum(course.failed for course in left)
         with ExitStack() as stack:
-            parent = None
-            if len(planned) > 1:
-                name = name_group([job.config for job in planned])[:GROUP_NAME_LENGTH]
-                parent = stack.enter_context(store.group(name, source_tags()))
-            place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, parent)
-            processes = min(jobs, len(planned))
-            work = in_turn(planned, place, loaded) if processes == 1 else at_once(planned, processes, place, store)
-            finished = list(show(stack.enter_context(closing(work)), len(planned)))
+            if len(waiting) > 1:
+                name = name_group([job.config for job in waiting])[:GROUP_NAME_LENGTH]
+                place = replace(place, parent=stack.enter_context(store.group(name, source_tags())))
+            processes = min(jobs, len(waiting))
+            work = (
+                at_once(waiting, processes, place, store)
+                if processes > 1
+                else in_turn(waiting, place, loaded, interruption)
+            )
+            for outcome in show(stack.enter_context(closing(work)), len(planned)):
+                if isinstance(outcome, Failure) or (isinstance(outcome, Left) and outcome.failed):
+                    failed += 1
+                elif outcome.run_id is not None:
+                    finished.append(outcome.run_id)
         if finished:
             self._publish(store, finished if len(planned) > 1 else [])
-        return len(planned) - len(finished)
+        return failed
+
+    def _tidy(self, store: Store, ledger: Ledger, place: Place, resumed: Collection[str | None]) -> None:
+        """Close what processes have left that are gone, but for runs that are about to be gone on with."""
+        abandoned = [run for run in ledger.abandoned() if run.run_id not in resumed]
+        for run in abandoned:
+            store.close(run.run_id)
+        if abandoned:
+            say(f"Note: {len(abandoned)} runs whose processes are gone are marked as killed now.")
+        clear_checkpoints(place.checkpoints, ledger.finished())
 
     def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:
         self._say_stand_ins(runs)
@@ -135,8 +175,8 @@ class Session:
     def _why(self, stream: str) -> str:
         return f" (no images of it in {self.data_root}/, and no public download; --data real explains)"
 
-    def _publish(self, store: Store, compared: Sequence[RunResult]) -> None:
-        """Refresh the boards, and show the heads of those that the ``compared`` runs are on."""
+    def _publish(self, store: Store, compared: Collection[str]) -> None:
+        """Refresh the boards, and show the heads of those that the ``compared`` runs, by their ids, are on."""
         folder = self.output / "leaderboards"
         try:
             reports = publish([store.uri], folder, experiment=self.experiment)
@@ -144,28 +184,40 @@ class Session:
             raise UsageError(
                 f"the runs are tracked in {store.uri}, but their boards were not written: {error}"
             ) from error
-        own = {result.run_id for result in compared}
         for report in reports:
-            if not own.isdisjoint(report.board.runs.run_id):
+            if not set(compared).isdisjoint(report.board.runs.run_id):
                 click.echo(f"\n{board_head(report)}\n")
         click.echo(f"MLflow store:  {store.uri}")
         click.echo(f"Leaderboards:  {folder / 'README.md'}")
 
 
-def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[RunResult]:
-    """Print what becomes of each of so many jobs: a run alone in full, of several a line each; passes results on."""
+def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[Outcome]:
+    """Print what becomes of each of so many jobs: a run alone in full, of several a line each; passes all on."""
     for ended, (job, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             rest = ", the others go on" if ended < jobs else ""
             say(f"Run {job.number} failed{rest}: {outcome.reason}")
-            continue
-        if jobs == 1:
-            click.echo(f"\n{job.title}\n\n{summarise(outcome)}\n")
+        elif isinstance(outcome, Left):
+            say(f"Run {job.number}, {name_run(job.config)}, {outcome.reason}.")
         else:
-            click.echo(f"Run {job.number}, {name_run(job.config)}: {summarise_briefly(outcome)}")
-        for line in outcome.files:
-            click.echo(line)
+            if jobs == 1:
+                click.echo(f"\n{job.title}\n\n{summarise(outcome)}\n")
+            else:
+                click.echo(f"Run {job.number}, {name_run(job.config)}: {summarise_briefly(outcome)}")
+            for line in outcome.files:
+                click.echo(line)
         yield outcome
+
+
+def say_courses(jobs: Sequence[Job], courses: Sequence[Course]) -> None:
+    """A line for each run that is not simply trained; of many that are left for one reason, how many there are."""
+    told = Counter(course.why for course in courses if course.why)
+    for job, course in zip(jobs, courses, strict=True):
+        if course.why and told[course.why] <= MANY:
+            say(f"Run {job.number}, {name_run(job.config)}, {course.why}.")
+    for why, count in told.items():
+        if count > MANY:
+            say(f"{count} of {len(jobs)} runs: each {why}.")
 
 
 def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,16 @@ import torch
 from benchmark.config.run_config import RunConfig
 from benchmark.console import say
 from benchmark.errors import UsageError
+from benchmark.recording.code import code_fingerprint
+from benchmark.recording.ledger import Ledger
+from benchmark.recording.provenance import library_versions
 from benchmark.recording.store import Store
-from benchmark.running.prepare import prepare
+from benchmark.running.checkpoint import CheckpointFile
+from benchmark.running.claim import claim
+from benchmark.running.course import Course, Policy, choose_course
+from benchmark.running.interruption import Interruption
+from benchmark.running.keeper import Keeping
+from benchmark.running.prepare import Prepared, prepare
 from benchmark.running.progress import RunProgress
 from benchmark.running.result import RunResult
 from benchmark.running.run import run
@@ -57,6 +65,7 @@ class Place:
         tracking_uri, experiment: the MLflow store and experiment, which exist already.
         parent: id of the MLflow run that all runs of the command belong to.
         tags: of all runs carried out here, without prefix.
+        policy: what is done about runs that were begun before.
     """
 
     data_root: Path
@@ -66,6 +75,12 @@ class Place:
     experiment: str
     parent: str | None = None
     tags: Mapping[str, str] | None = None
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of what runs are gone on with."""
+        return self.output / "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -76,25 +91,74 @@ class Failure:
     unfit: bool = False
 
 
-Outcome = RunResult | Failure
+@dataclass(frozen=True)
+class Left:
+    """A run that was left alone: why, which one of the store it is, and whether that one has failed."""
+
+    reason: str
+    run_id: str | None = None
+    failed: bool = False
 
 
-def carry_out(job: Job, place: Place, loaded: dict[Any, StreamData] | None = None) -> Outcome:
+Outcome = RunResult | Failure | Left
+
+
+def course_of(prepared: Prepared, ledger: Ledger, place: Place) -> Course:
+    """What becomes of a run, as far as the store knows.
+
+    Raises:
+        UsageError: it was interrupted, and could only go on with other code.
+    """
+    now = {"code": code_fingerprint(prepared.config), **library_versions()}
+    identity = prepared.config.identity(prepared.data.fingerprint).key
+    return choose_course(
+        ledger.of(identity), now, place.policy, lambda run_id: CheckpointFile(place.checkpoints / run_id).exists()
+    )
+
+
+def carry_out(
+    job: Job,
+    place: Place,
+    loaded: dict[Any, StreamData] | None = None,
+    interruption: Interruption | None = None,
+) -> Outcome:
     """Prepare, train, test and record one run, in this process; any engine can call it.
+
+    A run that is done is left alone, also one that another process has done or begun meanwhile, and one that was
+    interrupted goes on.
 
     Args:
         job: which run.
         place: where its images and its store are.
         loaded: image sets that this process has read, kept for its next jobs.
+        interruption: whether this process was told to end.
 
     Returns:
         The result, or why there is none. Only an interruption (KeyboardInterrupt, SystemExit) is raised.
     """
     progress = RunProgress(job.config)
+    keeping = Keeping(
+        place.checkpoints, place.policy.checkpoint_every, interruption or Interruption(), place.policy.anyway
+    )
     try:
         prepared = prepare(job.config, data_root=place.data_root, cache=place.cache, loaded=loaded)
         store = Store(place.tracking_uri, place.output, place.experiment, parent=place.parent, tags=place.tags)
-        return run(prepared, store=store, profile=job.profile, plugins=[progress], artifacts=job.artifacts)
+        identity = prepared.config.identity(prepared.data.fingerprint).key
+        with claim(place.checkpoints, identity) as is_ours:
+            if not is_ours:
+                return Left("is under way in another process")
+            course = course_of(prepared, Ledger(store, identity), place)
+            if course.action == "leave":
+                return Left(course.why, course.run_id, course.failed)
+            return run(
+                prepared,
+                store=store,
+                profile=job.profile,
+                plugins=[progress],
+                artifacts=job.artifacts,
+                keeping=keeping,
+                resume=course.run_id,
+            )
     except (Diverged, UsageError) as error:
         return Failure(str(error))
     except Exception as error:

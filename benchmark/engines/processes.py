@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -15,7 +14,6 @@ from dataclasses import replace
 from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.forkserver import ensure_running
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,6 +24,7 @@ from mlflow.entities import RunTag
 from benchmark.console import say
 from benchmark.engines.job import Failure, Job, Outcome, Place, announce, carry_out
 from benchmark.recording.store import Store
+from benchmark.running.interruption import Interrupted, Interruption
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
 from leaderboards.record import PREFIX
@@ -59,7 +58,7 @@ def at_once(
     the iterator, which has to be closed if it is left early; unfinished runs are marked as killed then.
 
     Raises:
-        KeyboardInterrupt: this process was interrupted, or told to end by SIGTERM.
+        Interrupted: this process was told to end, by SIGINT or SIGTERM; the runs under way have been saved.
     """
     threads = max(1, torch.get_num_threads() // processes)
     waiting = deque(jobs)
@@ -69,7 +68,7 @@ def at_once(
         say(f"{processes} runs at once, threads of each: {threads}")
         try:
             if interruption in wait([interruption, _forking(threads)]):
-                raise KeyboardInterrupt
+                raise Interrupted(interruption.recv())
             while waiting or busy:
                 while waiting and len(busy) < processes:
                     busy.append(idle.pop() if idle else _Worker(place, threads))
@@ -77,7 +76,7 @@ def at_once(
                     busy[-1].start(waiting.popleft())
                 ready = wait([interruption, *(worker.connection for worker in busy)])
                 if interruption in ready:
-                    raise KeyboardInterrupt
+                    raise Interrupted(interruption.recv())
                 for worker in [worker for worker in busy if worker.connection in ready]:
                     outcome = worker.outcome()
                     if outcome is None:
@@ -192,7 +191,7 @@ def _interruption() -> Iterator[Connection]:
     """A connection that can be read from once this process is interrupted or told to end, which it then is not."""
     ours, handlers = STARTING.Pipe(duplex=False)
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda *_: handlers.send(None)) for number in heard}
+    before = {number: signal.signal(number, lambda number, _: handlers.send(number)) for number in heard}
     try:
         yield ours
     finally:
@@ -218,25 +217,23 @@ def _inherited(threads: int) -> Iterator[None]:
 
 def _work(connection: Connection, place: Place, threads: int, name: str) -> None:
     """Carry out the jobs that come through ``connection``, until it is closed or SIGTERM comes."""
-    signal.signal(signal.SIGTERM, _leave)
+    interruption = Interruption()
     threading.Thread(target=_follow_parent, args=(place,), daemon=True).start()
     torch.set_num_threads(threads)
     place = replace(place, tags={**(place.tags or {}), WORKER_TAG: name})
     loaded: dict[Any, StreamData] = {}
     lines = _Lines(connection)
-    with redirect_stdout(lines), redirect_stderr(lines):
-        while True:
-            try:
-                job: Job = connection.recv()
-            except EOFError:
-                return
-            lines.send(carry_out(job, place, loaded))
-
-
-def _leave(signal_number: int, frame: FrameType | None) -> None:
-    # A second signal must not keep the run from being marked as killed.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit()
+    with interruption.handled(signal.SIGTERM), redirect_stdout(lines), redirect_stderr(lines):
+        try:
+            while True:
+                try:
+                    job: Job = connection.recv()
+                except EOFError:
+                    return
+                lines.send(carry_out(job, place, loaded, interruption))
+        except Interrupted:
+            # Told to end by the parent, which says so.
+            return
 
 
 def _follow_parent(place: Place) -> None:

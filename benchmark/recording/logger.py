@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -22,20 +23,34 @@ class MLflowLogger(BaseLogger):
     Points are collected and sent in batches: after each megabatch's training, after each evaluation, and on
     :meth:`flush`. The step is the metric's x value: the megabatch for anytime series, the iteration for training
     curves. Names are made legal for MLflow; values that are not single numbers are passed over.
+
+    Attributes:
+        emitted: (name, step) -> how many points there were, over the whole run.
     """
 
     def __init__(self, client: MlflowClient, run_id: str):
         super().__init__()
         self.client = client
         self.run_id = run_id
+        self.emitted: Counter[tuple[str, int]] = Counter()
+        self._recorded: Counter[tuple[str, int]] = Counter()
         self._points: list[Metric] = []
+
+    def go_on(self) -> None:
+        """Record no point again that the run has already; to be called before the first one."""
+        for name in self.client.get_run(self.run_id).data.metrics:
+            self._recorded.update((name, m.step) for m in self.client.get_metric_history(self.run_id, name))
 
     def log_single_metric(self, name: str, value: object, x_plot: int) -> None:
         """Collect one point."""
         if torch.is_tensor(value) and value.numel() == 1:
             value = value.item()
         if isinstance(value, int | float) and not isinstance(value, bool):
-            self._points.append(Metric(legal_name(name), float(value), now_ms(), int(x_plot)))
+            point = legal_name(name), int(x_plot)
+            self.emitted[point] += 1
+            if self.emitted[point] <= self._recorded[point]:
+                return
+            self._points.append(Metric(point[0], float(value), now_ms(), point[1]))
             if len(self._points) >= BATCH:
                 self.flush()
 

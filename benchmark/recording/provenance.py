@@ -42,7 +42,12 @@ def provenance(device: str = "cpu") -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "platform": f"{platform.system()} {platform.machine()}",
     }
-    return tags | {f"version.{package}": version(package) for package in PACKAGES}
+    return tags | library_versions()
+
+
+def library_versions() -> dict[str, str]:
+    """Tag, without prefix -> version of a library that results depend on."""
+    return {f"version.{package}": version(package) for package in PACKAGES}
 
 
 def cpu_facts() -> dict[str, str]:

@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFL
 
 from benchmark.config.fields import earlier_values
 from benchmark.config.run_config import RunConfig
+from benchmark.recording.code import code_fingerprint
 from benchmark.recording.provenance import provenance
 from benchmark.streams.build import Stream
 from leaderboards.names import variant_name
@@ -35,6 +36,11 @@ class RunRecord:
     params: Mapping[str, Any]
     tags: Mapping[str, str]
     dataset: Dataset | None = None
+
+    def own_tags(self) -> dict[str, str]:
+        """The benchmark's tags, without their prefix, and the name."""
+        own = {name.removeprefix(PREFIX): text for name, text in self.tags.items() if name.startswith(PREFIX)}
+        return own | {"name": self.name}
 
 
 def name_run(config: RunConfig) -> str:
@@ -65,6 +71,7 @@ def describe_run(config: RunConfig, stream: Stream, profile: str, device: str) -
         "seed": str(config.seed),
         "profile": profile,
         "compiled": "yes" if config.compile else "no",
+        "code": code_fingerprint(config),
     }
     origin = provenance(device)
     tags = {PREFIX + name: value for name, value in (own | origin).items()} | source_tags()

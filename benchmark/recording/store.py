@@ -17,6 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
+from benchmark.recording.heartbeat import heartbeat, signs_of_life
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
 from leaderboards.errors import BoardError
@@ -122,9 +123,11 @@ class Store:
     @contextmanager
     def group(self, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
         """A run that several runs belong to; its id. It ends FINISHED if all of them did, KILLED when interrupted."""
-        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags or {})).info.run_id
+        signs = signs_of_life()
+        run_id = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **signs}).info.run_id
         try:
-            yield run_id
+            with heartbeat(self.client, run_id):
+                yield run_id
         except BaseException as error:
             self.client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
             raise
@@ -144,22 +147,45 @@ class Store:
         except MlflowException:
             self.client.log_inputs(run_id, given)
 
+    def _go_on_with(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Let an earlier run be under way again, and count how often that was done."""
+        earlier = self.client.get_run(run_id).data.tags
+        resumed = {PREFIX + "resumed": str(int(earlier.get(PREFIX + "resumed", 0)) + 1)}
+        self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in {**tags, **resumed}.items()])
+        if PREFIX + "failure" in earlier:
+            self.client.delete_tag(run_id, PREFIX + "failure")
+        self.client.update_run(run_id, status="RUNNING")
+
+    def close(self, run_id: str) -> None:
+        """Mark a run whose process is gone as killed."""
+        self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", "its process was gone")])
+        self.client.set_terminated(run_id, "KILLED")
+
     @contextmanager
-    def run(self, record: RunRecord) -> Iterator[MLflowLogger]:
+    def run(self, record: RunRecord, *, resume: str | None = None) -> Iterator[MLflowLogger]:
         """A run that ends FINISHED, KILLED when interrupted, or FAILED with the reason as a tag.
 
-        The traceback of a failure is the artifact ``failure.txt``.
+        The traceback of a failure is the artifact ``failure.txt``. With ``resume``, the id of an earlier run, that one
+        goes on.
         """
         tags = {**record.tags, **self.tags, **({MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {})}
-        run_id = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info.run_id
+        tags |= signs_of_life()
+        if resume is None:
+            run_id = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info.run_id
+        else:
+            run_id = resume
+            self._go_on_with(run_id, tags)
         logger = MLflowLogger(self.client, run_id)
         try:
-            shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
-            self.client.log_batch(run_id, params=shown)
-            if record.dataset is not None:
-                self._log_dataset(run_id, record.dataset)
-            yield logger
-            logger.flush()
+            with heartbeat(self.client, run_id):
+                shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
+                self.client.log_batch(run_id, params=shown)
+                if record.dataset is not None:
+                    self._log_dataset(run_id, record.dataset)
+                if resume is not None:
+                    logger.go_on()
+                yield logger
+                logger.flush()
         except BaseException as error:
             interrupted = _is_interruption(error)
             reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"

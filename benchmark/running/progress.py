@@ -57,20 +57,17 @@ class RunProgress(SupervisedPlugin):
         self.config = config
         self._steps = 0
         self._timed = 0
+        self._megabatch = 0
         self._bar: tqdm | None = None
 
-    def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
-        """Open the bar at the first megabatch and note when each began."""
-        self._began = time.monotonic()
-        if self._steps == 0:
-            self.trained, self.forward = planned_samples(_sizes_of(strategy.experience.benchmark), self.config)
-            if sys.stderr.isatty():
-                self._bar = tqdm(total=round(self.trained), unit="img", leave=False)
-        if self._bar is not None:
-            self._bar.set_description(f"megabatch {megabatch_of(strategy)} of {self.config.megabatches}")
+    def before_training_epoch(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """Note when a megabatch began."""
+        self._begin(strategy)
 
     def after_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Advance the bar; once enough steps are timed, say how long the run will take."""
+        # A run that goes on may do so in the middle of an epoch.
+        self._begin(strategy)
         if self._bar is not None:
             self._bar.update(len(strategy.mb_y))
         if self._steps > WARM_UP_STEPS + TIMED_STEPS:
@@ -85,6 +82,7 @@ class RunProgress(SupervisedPlugin):
 
     def after_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """One line a megabatch where there is no bar."""
+        self._begin(strategy)
         if self._bar is None:
             seconds = time.monotonic() - self._began
             say(f"  megabatch {megabatch_of(strategy)} of {self.config.megabatches} trained in {seconds:.0f} s")
@@ -93,6 +91,18 @@ class RunProgress(SupervisedPlugin):
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
+
+    def _begin(self, strategy: SupervisedTemplate) -> None:
+        megabatch = megabatch_of(strategy)
+        if megabatch == self._megabatch:
+            return
+        if self._megabatch == 0:
+            self.trained, self.forward = planned_samples(_sizes_of(strategy.experience.benchmark), self.config)
+            if sys.stderr.isatty():
+                self._bar = tqdm(total=round(self.trained), unit="img", leave=False)
+        self._megabatch, self._began = megabatch, time.monotonic()
+        if self._bar is not None:
+            self._bar.set_description(f"megabatch {megabatch} of {self.config.megabatches}")
 
     def _estimate(self, rate: float) -> None:
         seconds = expected_seconds(self.trained, self.forward, rate)

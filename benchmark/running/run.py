@@ -15,8 +15,11 @@ from benchmark.recording.artifacts import Finished, make_writers, write_artifact
 from benchmark.recording.record import describe_run
 from benchmark.recording.store import Store
 from benchmark.running.build import build_strategy, make_evaluator
+from benchmark.running.checkpoint import CheckpointFile
+from benchmark.running.keeper import Keeper, Keeping
 from benchmark.running.prepare import Prepared
 from benchmark.running.result import RunResult
+from benchmark.running.snapshot import Surroundings
 from benchmark.running.train import train
 from benchmark.streams.build import build_stream
 from strategies.pruning.masks import EmptyLayerWarning
@@ -31,6 +34,8 @@ def run(
     profile: str = "",
     plugins: Sequence[SupervisedPlugin] = (),
     artifacts: Sequence[str] = (),
+    keeping: Keeping | None = None,
+    resume: str | None = None,
 ) -> RunResult:
     """Train the strategy over the stream, test after each megabatch, and record it all in ``store``.
 
@@ -40,27 +45,52 @@ def run(
         profile: name of the profile the configuration started from, recorded as a tag.
         plugins: further Avalanche plugins, such as progress bars.
         artifacts: names of further files to record, see :data:`benchmark.recording.artifacts.OPTIONAL`.
+        keeping: how the run is saved while it trains; None: not at all. ``plugins`` are never saved.
+        resume: id of the MLflow run, with the same identity, to go on with, from its checkpoint if it has one.
 
     Raises:
-        UsageError: the strategy cannot be run as it was asked for.
+        UsageError: the strategy cannot be run as it was asked for, or the checkpoint must not be used.
+        Interrupted: the process was told to end, and the run has been saved.
         Diverged: loss or weights stopped being finite.
     """
     config = prepared.config
     RNGManager.set_random_seeds(derived_seed(config.seed, "global") % 2**32)
     stream = build_stream(config, prepared.data, prepared.device)
     writers = make_writers(artifacts)
-    tracked = store.run(describe_run(config, stream, profile, prepared.device)) if store else nullcontext(None)
+    record = describe_run(config, stream, profile, prepared.device)
+    tracked = store.run(record, resume=resume) if store else nullcontext(None)
     files: list[str] = []
     with readable_warnings(), tracked as logger:
         evaluator = make_evaluator(logger)
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
+        keeper = None
+        if keeping is not None and logger is not None:
+            surroundings = Surroundings(strategy, stream.scenario, [*evaluator.loggers, stream.loader, *plugins])
+            file = CheckpointFile(keeping.folder / logger.run_id)
+            keeper = Keeper(file, record.own_tags(), surroundings, logger, keeping.interruption, keeping.every)
+            strategy = keeper.restore(prepared.device, anyway=keeping.anyway) or strategy
         with ExitStack() as watched:
+            own = list(strategy.plugins)
             for writer in writers:
                 watched.enter_context(writer.watching(strategy, prepared.device))
-            train(strategy, stream.scenario, config.megabatches)
+            if keeper is None:
+                train(strategy, stream.scenario, config.megabatches)
+            else:
+                keeper.surroundings.leave_out(p for p in strategy.plugins if not any(p is one for one in own))
+                watched.enter_context(keeper.watching(strategy))
+                train(
+                    strategy,
+                    stream.scenario,
+                    config.megabatches,
+                    done=keeper.done,
+                    after_megabatch=keeper.after_megabatch,
+                )
         if logger is not None:
             files = write_artifacts(writers, Finished(config, strategy, stream.data), logger)
-    series = {name: (list(steps), list(values)) for name, (steps, values) in evaluator.get_all_metrics().items()}
+    if keeper is not None:
+        keeper.file.remove()
+    measured = strategy.evaluator.get_all_metrics()
+    series = {name: (list(steps), list(values)) for name, (steps, values) in measured.items()}
     return RunResult(config, series, logger.run_id if logger else None, tuple(files))
 
 

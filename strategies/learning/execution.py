@@ -50,6 +50,10 @@ class Executed(SupervisedTemplate):
     _fixed_shapes: frozenset[torch.Size] = frozenset()
     _last_shape: torch.Size | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the compiled network, which is compiled anew when it is needed."""
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
+
     def forward(self) -> Tensor:
         """Logits of the current mini-batch, shape (batch, classes)."""
         with self.execution.autocast(self.device), torch.inference_mode(not self.is_training):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,10 @@ class PruningPlugin(SupervisedPlugin):
         self._values_when_pruned: dict[str, Tensor] = {}
         self._held_at_zero: HeldAtZero | None = None
         self._upheld = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made anew from the masks at the next step: it looks at the bits of the weights."""
+        return {**self.__dict__, "_held_at_zero": None}
 
     def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Prune if the schedule asks for it; Avalanche has prepared data, model and optimiser by now."""

@@ -215,7 +215,7 @@ def test_sigterm_while_processes_start_leaves_none_behind(launched, tmp_path, ea
     wait_for(process, ["2 runs at once" if early else "Run 2 of 2"])
     process.terminate()
     ended = Recorded(tmp_path, process)
-    assert ended.code == 130 and "Traceback" not in ended.stderr, ended.stderr
+    assert ended.code == 143 and "Traceback" not in ended.stderr, ended.stderr
     assert gone(process.pid) and not ended.runs and ended.group.info.status == "KILLED"
 
 

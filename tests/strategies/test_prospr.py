@@ -35,7 +35,8 @@ def test_without_inner_steps_prospr_is_snip(make_net, batches):
     model = make_net().double()
     expected = snip(model, batches[:1])
     for name, values in prospr(model, batches, steps=0).items():
-        torch.testing.assert_close(values, expected[name], rtol=1e-12, atol=0)
+        # A score that is a difference of larger terms has their rounding, which depends on the processor.
+        torch.testing.assert_close(values, expected[name], rtol=1e-12, atol=1e-17)
 
 
 def loss_after_training(arrays, mask, batches, lr):

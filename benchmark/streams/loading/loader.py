@@ -92,9 +92,15 @@ class TrainBatches:
         self.batch_size = batch_size
         self.megabatch = megabatch
         self.epoch = 0
+        self._skipped = 0
 
     def __len__(self) -> int:
         return -(-len(self.ids) // self.batch_size)
+
+    def skip(self, batches: int) -> None:
+        """Let the next iteration be the last epoch once more, without its first ``batches``."""
+        self.epoch -= 1
+        self._skipped = batches
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         loader = self.loader
@@ -102,7 +108,11 @@ class TrainBatches:
         self.epoch += 1
         parts = self.ids[torch.randperm(len(self.ids), generator=generator)].split(self.batch_size)
         # All draws of an epoch at once: sending them batch by batch would make a GPU wait.
-        draws = torch.cat([loader.augment.draw(len(part), generator) for part in parts], dim=1).to(loader.device)
+        drawn_parts = [loader.augment.draw(len(part), generator) for part in parts]
+        parts, self._skipped = parts[self._skipped :], 0
+        if not parts:
+            return
+        draws = torch.cat(drawn_parts[-len(parts) :], dim=1).to(loader.device)
         sizes = [len(part) for part in parts]
         for (pixels, y), drawn in zip(loader.storage.batches(parts), draws.split(sizes, dim=1), strict=True):
             yield [loader.normalise(loader.augment.cut(pixels, drawn)), y, torch.zeros_like(y)]

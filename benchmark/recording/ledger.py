@@ -1,0 +1,90 @@
+"""What a store knows of earlier runs: which are done, which died, which can be gone on with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from mlflow.entities import Run
+
+from benchmark.recording.heartbeat import PROCESS, is_alive
+from benchmark.recording.store import Store
+from leaderboards.record import PREFIX
+
+PAGE = 1000
+
+State = Literal["finished", "failed", "under way", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier run.
+
+    Attributes:
+        run_id: of the MLflow run.
+        state: ``interrupted`` also where its process is gone without a word.
+        marked_running: whether the store still says that it runs.
+        started: milliseconds since the epoch.
+        tags: without prefix.
+    """
+
+    run_id: str
+    state: State
+    marked_running: bool
+    started: int
+    tags: Mapping[str, str]
+
+
+class Ledger:
+    """The runs of a store's experiment, by identity; read once. With ``identity`` those of one alone."""
+
+    def __init__(self, store: Store, identity: str | None = None):
+        self._runs: dict[str, list[Earlier]] = defaultdict(list)
+        self._others: list[Earlier] = []
+        wanted = "" if identity is None else f"tags.`{PREFIX}identity` = '{identity}'"
+        for run in _found(store, wanted):
+            earlier = _earlier(run)
+            identity = earlier.tags.get("identity")
+            (self._others if identity is None else self._runs[identity]).append(earlier)
+
+    def of(self, identity: str) -> list[Earlier]:
+        """The runs of one identity, newest first."""
+        return sorted(self._runs.get(identity, ()), key=lambda run: -run.started)
+
+    def finished(self) -> set[str]:
+        """Ids of all runs that are finished."""
+        return {run.run_id for runs in self._runs.values() for run in runs if run.state == "finished"}
+
+    def abandoned(self) -> list[Earlier]:
+        """Runs, and groups of runs, that the store takes for running although their process is gone.
+
+        Runs of others, which say nothing of a process, are none of our business.
+        """
+        everything = [*self._others, *(run for runs in self._runs.values() for run in runs)]
+        return [r for r in everything if r.marked_running and r.state == "interrupted" and PROCESS in r.tags]
+
+
+def _found(store: Store, wanted: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = store.client.search_runs([store.experiment_id], wanted, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _earlier(run: Run) -> Earlier:
+    tags = {name.removeprefix(PREFIX): text for name, text in run.data.tags.items() if name.startswith(PREFIX)}
+    status = run.info.status
+    running = status in ("RUNNING", "SCHEDULED")
+    state: State
+    if status == "FINISHED":
+        state = "finished"
+    elif status == "FAILED":
+        state = "failed"
+    else:
+        state = "under way" if running and is_alive(tags) else "interrupted"
+    return Earlier(run.info.run_id, state, running, run.info.start_time or 0, tags)

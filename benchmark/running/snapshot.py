@@ -1,0 +1,231 @@
+"""A strategy as bytes: all that it has learned and remembers, for strategies that know nothing of it.
+
+The whole object is pickled, in PyTorch's format. What it refers to but does not own (images, streams, loaders, loggers)
+stays out and is found again by its number in the :class:`Surroundings` that the next process builds in the same way.
+So are functions, closures among them, and classes that have no name to import them by.
+
+What is trusted (docs/reliability.md): reading refuses every class that is not of the packages in :data:`TRUSTED` or
+registered with the suite, and every function of other packages but those that rebuild tensors and arrays.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType, FunctionType, SimpleNamespace
+from typing import Any
+
+import torch
+from avalanche.training.templates import SupervisedTemplate
+
+from benchmark.registry import METRICS, MODELS, STREAMS
+from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES
+
+PROTOCOL = 4
+"""Of pickle: the first one that knows nested names."""
+
+OWN = ("benchmark", "strategies", "leaderboards")
+"""Packages whose functions may be named in a snapshot, beside those of registered packages."""
+
+TRUSTED = (*OWN, "torch", "torchvision", "avalanche", "numpy", "collections")
+"""Packages whose classes may be named."""
+
+REBUILDING = frozenset(
+    {
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("torch._utils", "_rebuild_tensor_v3"),
+        ("torch._utils", "_rebuild_parameter"),
+        ("torch._utils", "_rebuild_parameter_with_state"),
+        ("torch._tensor", "_rebuild_from_type_v2"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy.random._pickle", "__generator_ctor"),
+        ("numpy.random._pickle", "__bit_generator_ctor"),
+        ("_codecs", "encode"),
+        ("copyreg", "__newobj_ex__"),
+        ("copyreg", "_reconstructor"),
+        ("functools", "partial"),
+        *(("builtins", one.__name__) for one in (set, frozenset, slice, complex, bytearray, object, range)),
+        *(("builtins", one.__name__) for one in (dict, list, tuple, int, float, str, bytes, bool)),
+    }
+)
+"""Functions and classes of others that pickle calls to put values together again."""
+
+MAKING = frozenset({"zeros", "ones", "empty", "full"})
+"""Functions of PyTorch that some of Avalanche's plugins remember."""
+
+CONSTANTS = (type, torch.dtype, torch.layout, torch.memory_format)
+"""What may be named of the packages in :data:`TRUSTED`."""
+
+
+class Unsaveable(Exception):
+    """The strategy holds something that cannot be written down; the message says what."""
+
+
+class Untrusted(Exception):
+    """A file names something that no snapshot of ours has in it; the message says what."""
+
+
+class Surroundings:
+    """What a strategy refers to and does not own, numbered in an order that every process finds again.
+
+    Args:
+        strategy: as it was built, before it has learned anything.
+        stream: an object whose parts all stay out: the scenario with its data sets.
+        others: objects that stay out as they are, always as many.
+    """
+
+    def __init__(self, strategy: SupervisedTemplate, stream: object, others: Iterable[object]):
+        self._objects: list[object] = []
+        self._numbers: dict[int, int] = {}
+        self._left_out: dict[int, object] = {}
+        for other in others:
+            self._add(other)
+        _walk(stream, self._add_part)
+        _walk(strategy, lambda value: self.number(value) is None and self._add_code(value))
+
+    def leave_out(self, plugins: Iterable[object]) -> None:
+        """Plugins that belong to the process: a snapshot has nothing in their places."""
+        self._left_out |= {id(plugin): plugin for plugin in plugins}
+
+    def is_left_out(self, value: object) -> bool:
+        """Whether nothing is to stand in the place of this object."""
+        return id(value) in self._left_out
+
+    def number(self, value: object) -> int | None:
+        """Number of an object that stays out; None for one that does not."""
+        return self._numbers.get(id(value))
+
+    def __getitem__(self, number: int) -> object:
+        return self._objects[number]
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def _add(self, value: object) -> None:
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = len(self._objects)
+            # Held, so that no other object can come to have its identity.
+            self._objects.append(value)
+
+    def _add_part(self, value: object) -> bool:
+        if not isinstance(value, type | BuiltinFunctionType):
+            self._add(value)
+        return self._add_code(value)
+
+    def _add_code(self, value: object) -> bool:
+        if isinstance(value, FunctionType) or (isinstance(value, type) and not _has_name(value)):
+            self._add(value)
+            return False
+        return True
+
+
+def save(state: Any, surroundings: Surroundings) -> bytes:
+    """``state`` as bytes.
+
+    Raises:
+        Unsaveable: something in it cannot be written down.
+    """
+
+    class Pickler(pickle.Pickler):
+        def reducer_override(self, value: object) -> Any:
+            if surroundings.is_left_out(value):
+                return nothing, ()
+            number = surroundings.number(value)
+            return NotImplemented if number is None else (outside, (number,))
+
+    buffer = io.BytesIO()
+    try:
+        shim = SimpleNamespace(__name__="snapshot", Pickler=Pickler)
+        torch.save(state, buffer, pickle_module=shim, pickle_protocol=PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, RecursionError) as error:
+        raise Unsaveable(" ".join(str(error).split())) from error
+    return buffer.getvalue()
+
+
+def load(data: bytes, surroundings: Surroundings, device: str) -> Any:
+    """The state that :func:`save` made of it, with tensors on ``device``.
+
+    Raises:
+        Untrusted: it names something that no snapshot of ours has in it.
+        Exception: it is damaged, in whatever way.
+    """
+    roots = _registered_packages()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            if (module, name) == (outside.__module__, outside.__name__):
+                return surroundings.__getitem__
+            if (module, name) == ("builtins", "getattr"):
+                return _bound_method
+            root = module.partition(".")[0]
+            if root in TRUSTED or root in roots or (module, name) in REBUILDING:
+                found = super().find_class(module, name)
+                if (module, name) in REBUILDING or isinstance(found, CONSTANTS) or root in {*OWN, *roots}:
+                    return found
+            raise Untrusted(f"it names {module}.{name}")
+
+    return torch.load(
+        io.BytesIO(data),
+        map_location=device,
+        pickle_module=SimpleNamespace(__name__="snapshot", Unpickler=Unpickler),
+        weights_only=False,
+    )
+
+
+def outside(number: int) -> object:
+    """Stands in a snapshot for the object of this number; it is found in surroundings, never called."""
+    raise Untrusted(f"number {number} of no surroundings")
+
+
+def nothing() -> None:
+    """Stands in a snapshot for a plugin that was left out."""
+
+
+def _bound_method(value: object, name: str) -> object:
+    """How pickle writes a method of an object, and the functions that PyTorch makes tensors with."""
+    if isinstance(value, type):
+        allowed = value.__module__.startswith("torch.") and name in MAKING
+    else:
+        allowed = not name.startswith("_") and getattr(getattr(value, name), "__self__", None) is value
+    if not allowed:
+        raise Untrusted(f"it names the attribute {name} of a {type(value).__name__}")
+    return getattr(value, name)
+
+
+def _has_name(value: type) -> bool:
+    """Whether an import finds this very object under its name."""
+    found: object = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is value
+
+
+def _walk(root: object, visit: Callable[[object], bool]) -> None:
+    """Call ``visit`` with every object that a pickle of ``root`` would hold, in that order; if False, not its parts."""
+
+    class Walker(pickle.Pickler):
+        def reducer_override(self, value: object) -> Any:
+            return NotImplemented if value is outside or visit(value) else (outside, (0,))
+
+        def persistent_id(self, value: object) -> Any:
+            # The numbers in a tensor are no objects.
+            return 0 if torch.is_storage(value) else None
+
+    Walker(_Nowhere(), PROTOCOL).dump(root)
+
+
+class _Nowhere(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def _registered_packages() -> frozenset[str]:
+    """The packages, as they are imported, of all entries that have been loaded."""
+    registries = (STRATEGIES, SCORES, DISTRIBUTIONS, SCHEDULES, STRUCTURES, REPLAYS, STREAMS, MODELS, METRICS)
+    loaded = (entry for registry in registries for entry in registry.loaded())
+    return frozenset(str(entry.target.__module__).partition(".")[0] for entry in loaded)

@@ -1,0 +1,102 @@
+"""A command that is killed at any moment, and given again, ends as if nothing had happened.
+
+In the long form, ANYTIME_BENCH_SOAK is the number of kills.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from aftermath import Aftermath, differences
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("ANYTIME_BENCH_SOAK", "10"))
+
+STRATEGIES = {
+    "dense": (),
+    "APP": (),
+    "RigL": ("--set", "every=5"),
+    "APP-buffer": ("--replay", "buffer", "--buffer-size", "60"),
+    "DER": ("--buffer-size", "60"),
+    "EMA": (),
+    "distillation": (),
+    "growing-ensemble": (),
+    "EWC": (),
+    "APP-reference": (),
+}
+"""Strategy -> options that make it remember something; what stands behind a hyphen may be the replay's name."""
+
+STREAMS = {
+    "digits": ("--stream", "digits", "--megabatches", "3", "--epochs", "3", "--checkpoint-every", "0"),
+    # With images that are made and cached first.
+    "synthetic": (
+        *("--stream", "synthetic", "--megabatches", "3", "--epochs", "2", "--model", "cnn", "--resolution", "12"),
+        *("--shots", "24", "--test-shots", "8", "--batch-size", "16", "--checkpoint-every", "0"),
+    ),
+}
+
+MOMENTS = [
+    *(("benchmark.running.checkpoint:os.fsync", call, "before") for call in (1, 2, 7)),
+    *(("benchmark.running.checkpoint:_read", call, "after") for call in (1, 5)),
+    *(("benchmark.running.checkpoint:_sync_folder", call, "before") for call in (1, 4)),
+    *(("mlflow:MlflowClient.log_batch", call, when) for call in (1, 2, 4, 6) for when in ("before", "after")),
+    *(("mlflow:MlflowClient.create_run", 1, when) for when in ("before", "after")),
+    *(("mlflow:MlflowClient.set_terminated", 1, when) for when in ("before", "after")),
+    *(("mlflow:MlflowClient.log_artifacts", 1, when) for when in ("before", "after")),
+    *(("benchmark.running.checkpoint:CheckpointFile.remove", 1, when) for when in ("before", "after")),
+    *(("avalanche.training.templates:SupervisedTemplate.eval_epoch", call, "after") for call in (1, 3)),
+    *(("benchmark.command.session:publish", 1, when) for when in ("before", "after")),
+]
+"""Calls that a command is killed at."""
+
+
+def arguments_of(strategy: str, stream: str) -> tuple[str, ...]:
+    name = "APP" if strategy == "APP-buffer" else strategy
+    return (*STREAMS[stream], "--strategy", name, *STRATEGIES[strategy])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(killing, tmp_path_factory):
+    """Function: (strategy, stream) -> results and duration of the command that nobody kills."""
+    known = {}
+
+    def of(strategy, stream):
+        if (strategy, stream) not in known:
+            folder = tmp_path_factory.mktemp("undisturbed")
+            ended = killing(arguments_of(strategy, stream), folder)
+            assert ended["code"] == 0, (folder / "said.txt").read_text()
+            known[strategy, stream] = Aftermath(folder).results(), ended["seconds"]
+        return known[strategy, stream]
+
+    return of
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_killed_command_goes_on_to_the_same_end(killing, undisturbed, tmp_path, number):
+    draw = random.Random(number)
+    strategy, stream = list(STRATEGIES)[number % len(STRATEGIES)], draw.choice(list(STREAMS))
+    expected, seconds = undisturbed(strategy, stream)
+    if number % 2:
+        at, call, when = MOMENTS[number // 2 % len(MOMENTS)]
+        kill = {"at": at, "call": call, "when": when}
+    else:
+        kill = {"after": draw.uniform(0, seconds)}
+    arguments = arguments_of(strategy, stream)
+    first = killing(arguments, tmp_path, kill)["code"]
+    assert first in (-9, 0), f"{kill}: {(tmp_path / 'said.txt').read_text()}"
+    for _ in range(draw.choice((0, 0, 1))):
+        killing(arguments, tmp_path, {"after": draw.uniform(0, seconds)})
+    last = killing(arguments, tmp_path)["code"]
+    said = (tmp_path / "said.txt").read_text()
+    assert last == 0, f"{kill}: {said}"
+    after = Aftermath(tmp_path)
+    results = after.results()
+    assert results.keys() == expected.keys()
+    for identity, result in results.items():
+        assert differences(result, expected[identity]) == [], f"{kill}: {said}"
+    assert {run.info.status for run in after.runs()} == {"FINISHED"}, said
+    assert after.scratch() == []
+    assert (tmp_path / "results" / "leaderboards" / "README.md").is_file()
