@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from leaderboards.text import printable
+
 T = TypeVar("T")
 
 PLAIN_INTERVAL = 15.0
@@ -14,7 +16,8 @@ PLAIN_INTERVAL = 15.0
 
 
 def say(line: str) -> None:
-    """Print one line for a human, on standard error, above any bar."""
+    """Print one line for a human, on standard error, above any bar; names in it may come from outside."""
+    line = printable(line)
     if sys.stderr.isatty():
         from tqdm import tqdm
 

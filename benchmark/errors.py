@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from leaderboards.text import printable
+
 
 class UsageError(Exception):
     """Wrong use or unusable input: one line that says what was wrong and what to do; the command exits with 2."""
+
+    def __str__(self) -> str:
+        # Names of files and folders are in it.
+        return printable(super().__str__())
 
 
 class DataNotFound(UsageError):

@@ -1,7 +1,12 @@
-"""Reports as markdown: what a reader sees. Nothing is computed here."""
+"""Reports as markdown: what a reader sees. Nothing is computed here.
+
+Whatever stores say (labels, names, values, the glossary) goes through :func:`escape`.
+"""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +19,7 @@ from leaderboards.glossary import DEFAULT_SORT, Measure
 from leaderboards.names import contrast_name
 from leaderboards.report import BASELINE, Report, RowReport, parting_fields, provenance
 from leaderboards.statistics import Estimate
+from leaderboards.text import printable
 
 INDEXED = ("megabatches", "shots", "replay", "model", "epochs")
 
@@ -22,12 +28,31 @@ SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs"
 SHORT_COMMIT = 7
 """Characters of a commit that are shown."""
 
+MARKS = r"""
+    [\\`*|#~$]                                         # read wherever they stand
+    | (?<!\w)_+ | _+(?!\w)                             # emphasis, unless inside a word
+    | \](?=[(\[:])                                      # the middle of a link
+    | (?<=http): | (?<=https): | (?<=ftp): | (?<=www)\. | @(?=\w)   # bare addresses become links
+    | ^[-+](?=\s\S) | ^\[(?=[ x]\])                   # the item of a list, and a box to tick
+"""
+"""What markdown would read as its own in one line of text, each character by itself."""
+
+IN_TEXT = re.compile(MARKS, re.VERBOSE | re.IGNORECASE)
+
+IN_BRACKETS = re.compile(rf"{MARKS} | [\[\]]", re.VERBOSE | re.IGNORECASE)
+
+NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s)")
+"""The beginning of a numbered item."""
+
+HTML = re.compile("[<>]|&(?=#?[a-z0-9]+;)", re.IGNORECASE)
+
 
 def board_page(report: Report) -> str:
     """The page of one board: results, comparison with the dense baseline, protocol and provenance."""
     board = report.board
     parts = [
-        f"# {board.label}" + (f": {b} megabatches" if (b := board.protocol.get("megabatches")) else ""),
+        f"# {escape(board.label)}"
+        + (f": {escape(str(b))} megabatches" if (b := board.protocol.get("megabatches")) else ""),
         *_older(report),
         _lead(report),
         _results(report),
@@ -43,7 +68,7 @@ def board_page(report: Report) -> str:
         _every_run(report),
         *_dirty_legend(report),
         "## Columns",
-        "\n".join(f"- {one.title}: {one.meaning}." for one in report.columns),
+        "\n".join(_explained(one) for one in report.columns),
         "## Protocol",
         "All rows have in common:",
         _protocol(board),
@@ -56,8 +81,8 @@ def board_page(report: Report) -> str:
 def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
     """The page of the contrasts of one field: a section for each board and pair of values."""
     parts = [
-        f"# Contrast: {field}",
-        f"Runs that differ in `{field}` alone: the same images and strategy variant, otherwise the same protocol, "
+        f"# Contrast: {escape(field)}",
+        f"Runs that differ in {_code(field)} alone: the same images and strategy variant, otherwise the same protocol, "
         "paired by seed. The reference is the value that most runs have.",
     ]
     parting = parting_fields([contrast.board for contrast in contrasts], INDEXED)
@@ -65,11 +90,11 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
     for contrast in contrasts:
         protocol = contrast.board.protocol
         fields = [f"{name} {_value(protocol[name])}" for name in [*INDEXED, *parting] if protocol.get(name) is not None]
-        lead = f"{_images(contrast.board)} Protocol: {', '.join(fields)}. Variants: {len(contrast.lines)}."
+        lead = f"{_images(contrast.board)} Protocol: {escape(', '.join(fields))}. Variants: {len(contrast.lines)}."
         if contrast.unpaired:
             lead += f" Left out: {contrast.unpaired} without a common seed."
         parts += [
-            f"## {contrast.board.label}: {field} {contrast.other} against {contrast.reference}",
+            f"## {escape(f'{contrast.board.label}: {field} {contrast.other} against {contrast.reference}')}",
             lead,
             _contrasted(contrast),
         ]
@@ -77,7 +102,7 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
     parts += [
         "## Columns",
         "- Seeds: those with a run under both values; everything else is over them.\n"
-        + "".join(f"- {one.title}: {one.meaning}.\n" for one in measures.values())
+        + "".join(f"{_explained(one)}\n" for one in measures.values())
         + "- Difference: the mean of the paired differences, value minus reference. Means and differences are given "
         "± half the width of their 95 % t interval over seeds.\n"
         "- p: of the paired t test; p (Holm): corrected over all variants of this page, each metric by itself.\n"
@@ -132,8 +157,8 @@ def index_page(reports: Sequence[Report], contrast: str | None = None) -> str:
         first, shown = board.rows[0], board.glossary.find(DEFAULT_SORT)
         rows.append(
             [
-                f"[{escape(board.label)}]({board.file_name})",
-                board.data,
+                _link(board.label, board.file_name),
+                escape(board.data),
                 *(escape(_value(board.protocol.get(name))) for name in fields),
                 str(len(board.rows)),
                 str(len(board.runs)),
@@ -144,7 +169,7 @@ def index_page(reports: Sequence[Report], contrast: str | None = None) -> str:
     headers = [
         "Stream",
         "Data",
-        *(name.capitalize().replace("_", " ") for name in fields),
+        *(escape(name.capitalize().replace("_", " ")) for name in fields),
         "Rows",
         "Runs",
         "First row",
@@ -152,8 +177,17 @@ def index_page(reports: Sequence[Report], contrast: str | None = None) -> str:
     ]
     note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
     if contrast is not None:
-        note += f"\n\nContrast: [{escape(contrast)}]({contrast_name(contrast)}), the runs that differ in it alone."
+        note += f"\n\nContrast: {_link(contrast, contrast_name(contrast))}, the runs that differ in it alone."
     return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"
+
+
+def _code(name: str) -> str:
+    return f"`{name}`" if name.isidentifier() else escape(name)
+
+
+def _explained(measure: Measure) -> str:
+    # "[title]:" would define a link.
+    return f"- {_escape(measure.title, IN_BRACKETS)}: {escape(measure.meaning)}."
 
 
 def _value(value: object) -> str:
@@ -167,8 +201,18 @@ def pipe(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """``text`` for a table cell: tabulate leaves the bar alone, which would split the cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    """``text`` from outside, for any place of a page: shown as it is, in one line, never read as markdown or HTML."""
+    return _escape(text, IN_TEXT)
+
+
+def _link(text: str, page: str) -> str:
+    return f"[{_escape(text, IN_BRACKETS)}]({page})"
+
+
+def _escape(text: str, marks: re.Pattern[str]) -> str:
+    shown = marks.sub(lambda found: "".join(f"\\{mark}" for mark in found[0]), printable(text))
+    shown = NUMBERED.sub(r"\1\\\2", shown)
+    return HTML.sub(lambda found: html.escape(found[0]), shown)
 
 
 def cell(value: Estimate | None, measure: Measure) -> str:
@@ -176,9 +220,8 @@ def cell(value: Estimate | None, measure: Measure) -> str:
     if value is None:
         return "-"
     mean = measure.form.format(value.mean)
-    if value.margin is None:
-        return mean
-    return f"{mean} ± {measure.form.replace('+', '').format(value.margin)}"
+    margin = "" if value.margin is None else f" ± {measure.form.replace('+', '').format(value.margin)}"
+    return escape(mean + margin)
 
 
 def signed(measure: Measure) -> Measure:
@@ -221,7 +264,7 @@ def _results(report: Report) -> str:
             text = cell(found.estimate if found else None, column)
             cells.append(f"**{text}**" if found and found.best else text)
         rows.append(cells)
-    return pipe(rows, ["Strategy", "Seeds", *(column.title for column in report.columns)])
+    return pipe(rows, ["Strategy", "Seeds", *(escape(column.title) for column in report.columns)])
 
 
 def _name(row: RowReport) -> str:
@@ -250,7 +293,7 @@ def _comparison(report: Report) -> list[str]:
         rows.append(cells)
     return [
         f"## Against {BASELINE}, seed by seed",
-        pipe(rows, ["Strategy", *(f"{one.title} difference" for one in report.baseline)]),
+        pipe(rows, ["Strategy", *(escape(f"{one.title} difference") for one in report.baseline)]),
         "Mean difference over common seeds ± half the width of its 95 % t interval; p of the paired t test, "
         "Holm-corrected over the rows of each column.",
     ]
@@ -262,10 +305,10 @@ def _every_run(report: Report) -> str:
     for row in report.rows:
         for run in row.runs:
             values = [(one, run.values.get(one.key)) for one in report.each_run]
-            cells = ["-" if value is None else one.form.format(value) for one, value in values]
+            cells = ["-" if value is None else escape(one.form.format(value)) for one, value in values]
             commit = run.commit[:SHORT_COMMIT] + ("+" if run.dirty else "")
             rows.append([escape(row.row.name), str(run.seed), *cells, escape(commit) or "-"])
-    return pipe(rows, ["Strategy", "Seed", *(one.title for one in report.each_run), "Commit"])
+    return pipe(rows, ["Strategy", "Seed", *(escape(one.title) for one in report.each_run), "Commit"])
 
 
 def _dirty_legend(report: Report) -> list[str]:
@@ -285,11 +328,14 @@ def _variants(board: Board) -> str:
 
 def _protocol(board: Board) -> str:
     names = [n for n in SHOWN_FIRST if n in board.protocol] + sorted(set(board.protocol) - set(SHOWN_FIRST))
-    rows = [[name, escape(_value(board.protocol[name]))] for name in names]
-    rows += [["images", f"{board.data}, version {board.data_version}, fingerprint {board.data_fingerprint}"]]
+    rows = [[escape(name), escape(_value(board.protocol[name]))] for name in names]
+    images = f"{board.data}, version {board.data_version}, fingerprint {board.data_fingerprint}"
+    rows.append(["images", escape(images)])
     return pipe(rows, ["Field", "Value"])
 
 
 def _provenance(found: Mapping[str, Sequence[str]], first: pd.Timestamp, last: pd.Timestamp) -> str:
     lines = [f"- Runs started {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."]
-    return "\n".join([*lines, *(f"- {words}: {', '.join(values)}." for words, values in found.items() if values)])
+    return "\n".join(
+        [*lines, *(f"- {words}: {escape(', '.join(values))}." for words, values in found.items() if values)]
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+
+from leaderboards.text import slug
 
 
 def variant_name(
@@ -38,9 +39,9 @@ def variant_name(
         elif isinstance(value, str) and name not in (extra or {}):
             words.append(value)
         elif isinstance(value, Mapping):
-            words += [f"{key} {number:g}" for key, number in value.items()]
+            words += [f"{key} {_number(number)}" for key, number in value.items()]
         else:
-            words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+            words.append(f"{name} {_number(value) if isinstance(value, int | float) else value}")
     return f"{variant['strategy']}" + (f" ({', '.join(words)})" if words else "")
 
 
@@ -55,13 +56,24 @@ def page_name(label: str, data: str, data_fingerprint: str, protocol: Mapping[st
     identity = json.dumps([data, data_fingerprint, dict(protocol)], sort_keys=True)
     megabatches, epochs = f"b{protocol.get('megabatches')}", f"e{protocol.get('epochs')}"
     words = [label, data, megabatches, protocol.get("replay"), protocol.get("model"), epochs]
-    slug = re.sub(r"[^a-z0-9_]+", "-", " ".join(str(word) for word in words if word).lower()).strip("-")
-    return f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.md"
+    return f"{slug(' '.join(str(word) for word in words if word))}-{_digest(identity)}.md"
 
 
 def contrast_name(field: str) -> str:
     """File name of the page of a contrast."""
-    return f"contrast-{field}.md"
+    name = slug(field)
+    return f"contrast-{name if name == field else f'{name}-{_digest(field)}'}.md"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:8]
+
+
+def _number(value: Any) -> str:
+    try:
+        return f"{value:g}"
+    except (TypeError, ValueError, OverflowError):
+        return str(value)
 
 
 def _reading_order(option: str) -> tuple[int, str]:

@@ -7,26 +7,27 @@ from tabulate import tabulate
 from leaderboards.glossary import Measure
 from leaderboards.report import Report
 from leaderboards.statistics import Estimate
+from leaderboards.text import printable
 
 SHOWN = ("cer_rate", "accuracy", "gap_clean", "mean_density", "density")
 """Keys of the measures of a board's head, as far as it has them."""
 
 
 def board_head(report: Report, rows: int = 10) -> str:
-    """The first rows of a board, with what it is called and how many more there are."""
+    """The first rows of a board, with what it is called and how many more there are; all of it printable."""
     board = report.board
     columns = [one for key in SHOWN for one in report.columns if one.key == key]
     table = []
     for row in report.rows[:rows]:
-        cells = [str(row.rank), row.row.name, str(len(row.runs))]
+        cells = [str(row.rank), printable(row.row.name), str(len(row.runs))]
         for column in columns:
             found = row.cells.get(column.key)
             cells.append("-" if found is None else _spread(found.estimate, column))
         table.append(cells)
-    headers = ["", "strategy", "seeds", *(column.title for column in columns)]
+    headers = ["", "strategy", "seeds", *(printable(column.title) for column in columns)]
     aligned = ["right", "left", *["right"] * (len(headers) - 2)]
     megabatches, model = board.protocol.get("megabatches"), board.protocol.get("model")
-    title = f"{board.label} ({board.data} images), {megabatches} megabatches, {model}"
+    title = printable(f"{board.label} ({board.data} images), {megabatches} megabatches, {model}")
     more = f"\n... and {len(report.rows) - rows} more rows" if len(report.rows) > rows else ""
     return f"{title}\n\n{tabulate(table, headers, disable_numparse=True, colalign=aligned)}{more}"
 
@@ -34,4 +35,4 @@ def board_head(report: Report, rows: int = 10) -> str:
 def _spread(value: Estimate, measure: Measure) -> str:
     """Mean and half the width of its interval, where there is one and it is not zero."""
     mean = measure.form.format(value.mean)
-    return f"{mean} ± {measure.form.replace('+', '').format(value.margin)}" if value.margin else mean
+    return printable(f"{mean} ± {measure.form.replace('+', '').format(value.margin)}" if value.margin else mean)

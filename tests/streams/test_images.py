@@ -6,6 +6,9 @@ import dataclasses
 import io
 import json
 import os
+import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -13,8 +16,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from soak import cases
 
 from benchmark.errors import UsageError
+from benchmark.streams.loading import images as loading
 from benchmark.streams.loading.dataset import ImageDataset
 from benchmark.streams.loading.images import (
     Images,
@@ -171,6 +176,117 @@ def test_no_truncated_or_garbled_file_stops_the_decoder(tmp_path, files, request
     assert images.targets[-4:].tolist() == [0, 1, 2, 3]
 
 
+def png_header(width, height):
+    """A PNG that says how large it is and holds hardly any pixels."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "what"),
+    [
+        (12_000, 12_000, "it has 144,000,000 pixels, more than 50,000,000"),
+        (7_072, 7_072, "it has 50,013,184 pixels, more than 50,000,000"),
+        (60_000, 60_000, "it has far more than 50,000,000 pixels"),
+        (1, 40_000_000, "it has 1 x 40000000 pixels: one side is over 100 times the other"),
+        (808, 8, "it has 808 x 8 pixels: one side is over 100 times the other"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_huge_images_are_refused_before_they_are_decoded(
+    tmp_path, files, request_for, monkeypatch, width, height, what
+):
+    huge = tmp_path / "huge.png"
+    huge.write_bytes(png_header(width, height))
+    with pytest.raises(UsageError, match=rf"first is .*huge\.png: {what}; .*shrink.*--skip-corrupt"):
+        decoded("huge", [*files, (huge, 0)], request_for())
+    images, skipped = decoded("huge", [*files, (huge, 0)], request_for(skip_corrupt=True))
+    assert len(images) == 4 and list(skipped) == [f"{huge}: {what}"]
+
+
+def test_an_image_may_have_just_as_many_pixels(tmp_path, write_image, request_for, monkeypatch):
+    monkeypatch.setattr(loading, "MAX_PIXELS", 64)
+    monkeypatch.setattr(loading, "MAX_ELONGATION", 4)
+    kept = [(write_image(tmp_path / f"{w}x{h}.png", size=(w, h)), 0) for w, h in ((8, 8), (4, 16), (16, 4))]
+    refused = [(write_image(tmp_path / f"{w}x{h}.png", size=(w, h)), 0) for w, h in ((5, 13), (13, 5), (3, 13))]
+    images, skipped = decoded("sizes", kept + refused, request_for(skip_corrupt=True))
+    assert (len(images), len(skipped)) == (3, 3)
+
+
+def test_of_an_animation_the_first_picture_is_read(tmp_path, request_for):
+    first, second = (Image.new("L", (8, 8), level) for level in (50, 200))
+    for name in ("two.png", "two.tiff"):
+        first.save(tmp_path / name, save_all=True, append_images=[second])
+        assert (decoded(name, [(tmp_path / name, 0)], request_for())[0].pixels == 50).all()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link", "loop", "gone"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, files, request_for, kind):
+    place = tmp_path / "odd.png"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "dangling link":
+        place.symlink_to(tmp_path / "nowhere")
+    elif kind == "loop":
+        place.symlink_to(place)
+    assert loading._decode(place, 8) == "it is no regular file"
+    if kind in ("pipe", "folder"):
+        with pytest.raises(UsageError, match=r"odd\.png: it is no regular file"):
+            decoded("odd", [*files, (place, 0)], request_for())
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_images_are_refused_by_their_mode(tmp_path, files, request_for, mode):
+    Image.new(mode, (8, 8)).save(tmp_path / "deep.tiff")
+    with pytest.raises(UsageError, match=rf"deep\.tiff: its mode is {mode}, not RGB"):
+        decoded("deep", [*files, (tmp_path / "deep.tiff", 0)], request_for())
+
+
+def test_a_palette_with_transparency_is_refused_by_its_mode(tmp_path, files, request_for):
+    Image.new("P", (8, 8)).save(tmp_path / "clear.png", transparency=b"\0\x80")
+    with pytest.raises(UsageError, match=r"clear\.png: its mode is P, not RGB"):
+        decoded("clear", [*files, (tmp_path / "clear.png", 0)], request_for())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"two\nlines.png", r"two\nlines.png"), (b"\x1b[2Jcaf\xe9.png", r"\x1b[2Jcaf\udce9.png")]
+)
+def test_odd_names_are_shown_in_one_line(tmp_path, files, request_for, capsys, name, shown):
+    odd = broken(tmp_path / os.fsdecode(name))
+    with pytest.raises(UsageError, match=re.escape(shown)) as refused:
+        decoded("odd", [*files, (odd, 0)], request_for())
+    assert str(refused.value).isprintable()
+    _, skipped = decoded("odd", [*files, (odd, 0)], request_for(skip_corrupt=True))
+    said = capsys.readouterr().err
+    assert shown in skipped[0] and shown in said and all(line.isprintable() for line in said.splitlines())
+    "\n".join(skipped).encode()
+
+
+def test_too_little_memory_is_not_laid_at_a_file_s_door(files, request_for, monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", exhausted)
+    with pytest.raises(UsageError, match=r"too little memory to decode .*\.png"):
+        decoded("few", files, request_for(skip_corrupt=True))
+
+
+@pytest.mark.parametrize("error", [struct.error, IndexError, RecursionError, ZeroDivisionError, AttributeError])
+def test_whatever_a_decoder_raises_the_file_is_refused_by_name(files, request_for, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(UsageError, match=rf"4 unusable images, the first is .*0\.png: cannot.*{error.__name__}"):
+        decoded("few", files, request_for())
+
+
 # The cache
 
 
@@ -215,7 +331,89 @@ def change_a_class(path):
     path.write_text(json.dumps(about))
 
 
+def resigned(**changes):
+    """Damage that the checksum does not show: it is made anew over what is wrong."""
+
+    def damage(path):
+        about = json.loads(path.read_text())
+        about |= changes
+        pixels = np.load(path.with_suffix(".npy"))
+        about["sha256"] = loading._checksum(pixels, about["targets"], about["skipped"])
+        path.write_text(json.dumps(about))
+
+    return damage
+
+
+def stored_as(make):
+    """Other arrays than were stored, with the checksum that belongs to them."""
+
+    def damage(path):
+        pixels = make(np.load(path))
+        np.save(path, pixels, allow_pickle=True)
+        about = json.loads(path.with_suffix(".json").read_text())
+        if pixels.dtype != object:
+            about["sha256"] = loading._checksum(pixels, about["targets"], about["skipped"])
+        path.with_suffix(".json").write_text(json.dumps(about))
+
+    return damage
+
+
+def with_header(text):
+    """A header of that text in front of the pixels."""
+
+    def damage(path):
+        header = text.encode().ljust(118) + b"\n"
+        path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + path.read_bytes()[128:])
+
+    return damage
+
+
+def replaced_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+    (path / "something").touch()
+
+
+def replaced_by_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE = {
+    "unfinished header": ("two.npy", with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (")),
+    "nested header": ("two.npy", with_header("(" * 110)),
+    "signs in a header": ("two.npy", with_header("-" * 100 + "1")),
+    "lying header": ("two.npy", with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (9000, 3, 4, 4)}")),
+    "negative header": ("two.npy", with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-2, 3, 4, 4)}")),
+    "other type": ("two.npy", stored_as(lambda pixels: pixels.astype(np.int16))),
+    "signed type": ("two.npy", stored_as(lambda pixels: pixels.view(np.int8))),
+    "other shape": ("two.npy", stored_as(lambda pixels: pixels.reshape(2, 3, 2, 8))),
+    "fewer dimensions": ("two.npy", stored_as(lambda pixels: pixels.reshape(2, 48))),
+    "more images": ("two.npy", stored_as(lambda pixels: np.concatenate([pixels, pixels]))),
+    "Fortran order": ("two.npy", stored_as(np.asfortranarray)),
+    "pickled objects": ("two.npy", stored_as(lambda pixels: pixels.astype(object))),
+    "longer file": ("two.npy", lambda path: path.write_bytes(path.read_bytes() + b"more")),
+    "folder of pixels": ("two.npy", replaced_by_a_folder),
+    "pipe of pixels": ("two.npy", replaced_by_a_pipe),
+    "folder of descriptions": ("two.json", replaced_by_a_folder),
+    "pipe of descriptions": ("two.json", replaced_by_a_pipe),
+    "nested description": ("two.json", lambda path: path.write_text("[" * 100_000)),
+    "nested in parts": ("two.json", lambda path: path.write_text('{"targets": ' + "[" * 9000 + "]" * 9000 + "}")),
+    "list for a description": ("two.json", lambda path: path.write_text("[1, 2]")),
+    "text for a description": ("two.json", lambda path: path.write_text('"targets"')),
+    "number of many digits": ("two.json", lambda path: path.write_text('{"targets": [' + "1" * 5000 + "]}")),
+    "texts for classes": ("two.json", resigned(targets=["3", "4"])),
+    "text of classes": ("two.json", resigned(targets="34")),
+    "fractional classes": ("two.json", resigned(targets=[3.0, 4.0])),
+    "truths for classes": ("two.json", resigned(targets=[True, False])),
+    "negative class": ("two.json", resigned(targets=[-3, 4])),
+    "too large class": ("two.json", resigned(targets=[3, 2**63])),
+    "a class too few": ("two.json", resigned(targets=[3])),
+    "a class too many": ("two.json", resigned(targets=[3, 4, 5])),
+    "no classes": ("two.json", resigned(targets=[])),
+    "number of problems": ("two.json", resigned(skipped=[1])),
+    "text of problems": ("two.json", resigned(skipped="ab")),
+    "nested problems": ("two.json", resigned(skipped=[["a"]])),
     "flipped byte": ("two.npy", flip_last_byte),
     "cut file": ("two.npy", lambda path: path.write_bytes(path.read_bytes()[:-7])),
     "cut header": ("two.npy", lambda path: path.write_bytes(path.read_bytes()[:20])),
@@ -232,15 +430,63 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_cache_is_rebuilt(folder, kind):
+def test_a_damaged_cache_is_rebuilt(folder, kind, capsys):
     builder = Builder()
     build_two(folder, builder)
     name, damage = DAMAGE[kind]
     damage(folder / name)
     assert_two(build_two(folder, builder))
     assert builder.calls == 2
+    is_said = f"the cache file {folder / 'two.npy'} is damaged and is made anew" in capsys.readouterr().err
+    assert is_said is (kind not in ("no pixels", "no description"))
     assert_two(build_two(folder, builder))
     assert builder.calls == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["two.json", "two.npy"]
+
+
+places = st.floats(0, 1, exclude_max=True)
+damages = st.one_of(
+    st.tuples(st.just("flip"), places, st.integers(1, 255)),
+    st.tuples(st.just("cut"), places, st.none()),
+    st.tuples(st.just("overwrite"), places, st.binary(min_size=1, max_size=40)),
+    st.tuples(st.just("insert"), places, st.binary(min_size=1, max_size=40)),
+    st.tuples(st.just("remove"), places, st.integers(1, 40)),
+    st.tuples(st.just("replace"), st.just(0.0), st.binary(max_size=200)),
+)
+
+
+def spoil(content, how, place, what):
+    at = int(place * len(content))
+    if how == "flip":
+        return content[:at] + bytes([content[at] ^ what]) + content[at + 1 :] if content else content
+    if how == "cut":
+        return content[:at]
+    if how == "overwrite":
+        return content[:at] + what + content[at + len(what) :]
+    if how == "insert":
+        return content[:at] + what + content[at:]
+    return content[:at] + content[at + what :] if how == "remove" else what
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A cache folder, and what its two files held when they were written."""
+    folder = tmp_path_factory.mktemp("sound")
+    build_two(folder, Builder())
+    return folder, {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@cases(100)
+@given(st.dictionaries(st.sampled_from(["two.npy", "two.json"]), st.lists(damages, min_size=1, max_size=3), min_size=1))
+def test_whatever_becomes_of_a_cache_the_images_are_the_same(sound, damage):
+    folder, written = sound
+    for name, content in written.items():
+        for one in damage.get(name, ()):
+            content = spoil(content, *one)
+        (folder / name).write_bytes(content)
+    assert_two(build_two(folder, Builder()))
+    assert {path.name for path in folder.iterdir()} == set(written)
+    assert_two(build_two(folder, lambda _: pytest.fail("it was whole")))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 
@@ -14,6 +15,7 @@ from avalanche.benchmarks import datasets as avalanche_datasets
 from benchmark.errors import DataNotFound, UsageError
 from benchmark.registry import STREAMS
 from benchmark.streams.sources import restricted_imagenet, tiny_restricted_imagenet
+from benchmark.streams.sources.load import load_data
 
 LAYOUTS = {
     "restricted_imagenet": restricted_imagenet.GROUPS,
@@ -158,16 +160,37 @@ def test_half_a_tree_is_not_taken_for_none(tmp_path, request_for, name, part):
         load(name, request_for())
 
 
-@pytest.mark.parametrize("damage", ["no file", "no tabs", "not text"])
+@pytest.mark.parametrize("name", ["restricted_imagenet", "tiny_restricted_imagenet"])
+@pytest.mark.parametrize(("split", "part"), [("train", "training"), ("val", "test")])
+def test_a_group_of_unreadable_images_alone_is_refused_by_its_name(make_tree, request_for, name, split, part):
+    root, wnids = make_tree(name), LAYOUTS[name]["monkey"]
+    for path in (root / split).rglob("*.JPEG"):
+        if any(wnid in path.name for wnid in wnids):
+            path.write_bytes(b"broken")
+    with pytest.raises(UsageError, match=f"{name}: all {part} images of the class monkey are unreadable"):
+        load_data(name, "real", request_for(root, skip_corrupt=True))
+
+
+@pytest.mark.parametrize("damage", ["no file", "no tabs", "not text", "a pipe", "a folder"])
 def test_a_damaged_list_of_validation_images_is_refused(make_tree, request_for, damage):
     root = make_tree("tiny_restricted_imagenet")
     annotations = root / "val" / "val_annotations.txt"
-    if damage == "no file":
+    if damage in ("no file", "a pipe", "a folder"):
         annotations.unlink()
+        {"no file": str, "a pipe": os.mkfifo, "a folder": os.mkdir}[damage](annotations)
     else:
         annotations.write_bytes(b"no tabs here\n" if damage == "no tabs" else b"\xff\xfe\x00")
     with pytest.raises(DataNotFound, match=r"val_annotations\.txt is missing or damaged"):
         load("tiny_restricted_imagenet", request_for(root))
+
+
+def test_a_list_of_validation_images_names_none_beyond_their_folder(make_tree, request_for, write_image, tmp_path):
+    root, name = make_tree("tiny_restricted_imagenet"), "tiny_restricted_imagenet"
+    outside, wnid = write_image(tmp_path / "outside.JPEG"), LAYOUTS[name]["bird"][0]
+    with (root / "val" / "val_annotations.txt").open("a") as annotations:
+        for odd in (outside, "../../../outside.JPEG", "x" * 5000, "a\0b", ""):
+            annotations.write(f"{odd}\t{wnid}\t0\t0\t62\t62\n")
+    assert len(load(name, request_for(root)).test) == 28
 
 
 @pytest.mark.parametrize(

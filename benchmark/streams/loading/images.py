@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import tempfile
+import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from benchmark.console import say, track
 from benchmark.errors import UsageError
+from benchmark.streams.loading.drafts import clear_dead_drafts, draft_folder, reserve
+from leaderboards.text import printable
 
 Array: TypeAlias = "np.ndarray"
 
-DECODING_VERSION = 1
-"""Bumped when the same files give other pixels."""
+DECODING_VERSION = 2
+"""Bumped when the same files give other pixels, or others of them are refused."""
+
+MAX_PIXELS = 50_000_000
+"""Of an image that is decoded: 150 MB in each of several threads. Photographs of most cameras have fewer."""
+
+MAX_ELONGATION = 100
+"""Times that the longer side of an image may be the shorter one: it is scaled as a whole before it is cut."""
 
 CHUNK = 4096
 """Images read at a time where all of them are gone through."""
@@ -143,7 +154,8 @@ def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
     """Decode image files, or map what an earlier run decoded.
 
     An image is scaled so that its shorter side is ``resolution`` and cut to a centred square. Greyscale files
-    are read as RGB with three equal channels.
+    are read as RGB with three equal channels, of an animation its first picture. What has over :data:`MAX_PIXELS`
+    pixels counts as unreadable: its size is known before it is decoded.
 
     Args:
         name: of the stream and part, used in file names and messages.
@@ -163,11 +175,13 @@ def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
     def build(pixels: Array) -> tuple[list[int], list[str]]:
         kept: list[int] = []
         skipped: list[str] = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            # Pillow warns of oddities of single files without naming them.
+            warnings.simplefilter("ignore")
             results = pool.map(lambda file: _decode(file[0], request.resolution), files)
             for position, result in enumerate(track(results, len(files), f"decoding {name}", "img")):
                 if isinstance(result, str):
-                    skipped.append(f"{files[position][0]}: {result}")
+                    skipped.append(printable(f"{files[position][0]}: {result}"))
                 else:
                     pixels[len(kept)] = result
                     kept.append(files[position][1])
@@ -193,47 +207,55 @@ def cached(
 
     ``build`` writes images of ``shape`` and returns their targets and the problems it met; it may leave rows at
     the end unused. The cache appears under its name only when complete, so that an interruption leaves nothing
-    half-written, and is checked against its checksum whenever it is read.
+    half-written, and is checked against its checksum whenever it is read. Its room on the disk is reserved before
+    it is built. What processes that were killed left in ``folder`` is removed.
 
     Raises:
-        UsageError: problems without ``skip_corrupt``, nothing left, or an unwritable folder.
+        UsageError: problems without ``skip_corrupt``, nothing left, or a folder that is unwritable or too full.
     """
+    clear_dead_drafts(folder)
     described = folder / f"{name}.json"
     stored = folder / f"{name}.npy"
+    found = _read_cache(described, stored, shape)
+    if found is not None:
+        return found
     if described.exists() and stored.exists():
-        try:
-            about = json.loads(described.read_text(encoding="utf-8"))
-            pixels = np.load(stored, mmap_mode="r")
-            if _checksum(pixels, about["targets"], about["skipped"]) == about["sha256"]:
-                return Images(pixels, np.array(about["targets"], dtype=np.int64)), tuple(about["skipped"])
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
-            pass  # Whatever an interrupted disk left there, the remedy is the same.
         say(f"the cache file {stored} is damaged and is made anew")
+    needed = len(_header(shape)) + math.prod(shape)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            draft = Path(scratch) / "pixels.npy"
-            pixels = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
+        with draft_folder(folder) as drafts:
+            draft, about = drafts / "pixels.npy", drafts / "about.json"
+            with draft.open("wb") as file:
+                file.write(_header(shape))
+                reserve(file, needed)
+            pixels = _mapped(draft, shape, "r+")
             targets, skipped = build(pixels)
             if skipped and not skip_corrupt:
                 raise UsageError(
                     f"{len(skipped)} unusable images, the first is {skipped[0]}; "
-                    "mend or remove them, or leave them out with --skip-corrupt"
+                    "mend, shrink or remove them, or leave them out with --skip-corrupt"
                 )
             if not targets:
                 raise UsageError(f"{name}: none of the {shape[0]} images can be read")
             pixels.flush()
-            if len(targets) < shape[0]:
-                complete, draft = pixels[: len(targets)], Path(scratch) / "shortened.npy"
-                np.save(draft, complete)
-            pixels = np.load(draft, mmap_mode="r")
-            about = {"sha256": _checksum(pixels, targets, skipped), "targets": targets, "skipped": skipped}
-            (Path(scratch) / "about.json").write_text(json.dumps(about), encoding="utf-8")
-            draft.replace(stored)
-            (Path(scratch) / "about.json").replace(described)
+            shape = (len(targets), *shape[1:])
+            with draft.open("r+b") as file:
+                # Of the same length whatever the number of images.
+                file.write(_header(shape))
+                file.truncate(len(_header(shape)) + math.prod(shape))
+            pixels = _mapped(draft, shape, "r")
+            description = {"sha256": _checksum(pixels, targets, skipped), "targets": targets, "skipped": skipped}
+            about.write_text(json.dumps(description), encoding="utf-8")
+            for made, place in ((draft, stored), (about, described)):
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place)
+                made.replace(place)
     except OSError as error:
-        raise UsageError(f"cannot write the image cache {folder}: {error.strerror}; choose one with --cache") from error
-    return Images(np.load(stored, mmap_mode="r"), np.array(targets, dtype=np.int64)), tuple(skipped)
+        raise UsageError(
+            f"cannot write the image cache {folder}: {error.strerror or error}; it takes {needed:,} bytes: make room "
+            "for it, or choose another folder with --cache"
+        ) from error
+    return Images(pixels, np.array(targets, dtype=np.int64)), tuple(skipped)
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -254,12 +276,20 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
 def _decode(path: Path, resolution: int) -> Array | str:
     """Pixels (3, resolution, resolution), or what is wrong with the file."""
     try:
+        if not path.is_file():
+            return "it is no regular file"  # Opening a pipe would wait for whoever writes to it.
         with Image.open(path) as image:
-            if image.mode not in ("RGB", "L"):
-                return f"its mode is {image.mode}, not RGB"
+            if problem := _problem(image):
+                return problem
             image.draft("RGB", (resolution, resolution))
             rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        return f"it has far more than {MAX_PIXELS:,} pixels"
+    except MemoryError as error:
+        # No fault of the file: to leave it out would make the images depend on the machine.
+        raise UsageError(f"too little memory to decode {path}: shrink it, or close other programs") from error
+    except Exception as error:
+        # Damaged files make decoders raise whatever comes to hand, such as struct.error and IndexError.
         return f"cannot be decoded ({type(error).__name__})"
     if rgb.size != (resolution, resolution):
         scale = resolution / min(rgb.size)
@@ -268,6 +298,58 @@ def _decode(path: Path, resolution: int) -> Array | str:
         rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
         rgb = rgb.crop((left, top, left + resolution, top + resolution))
     return np.asarray(rgb).transpose(2, 0, 1)
+
+
+def _problem(image: Image.Image) -> str | None:
+    """Why an image is not decoded, as far as its header says."""
+    width, height = image.size
+    if not width * height:
+        return "it has no pixels"
+    if width * height > MAX_PIXELS:
+        return f"it has {width * height:,} pixels, more than {MAX_PIXELS:,}"
+    if max(image.size) > MAX_ELONGATION * min(image.size):
+        return f"it has {width} x {height} pixels: one side is over {MAX_ELONGATION} times the other"
+    return None if image.mode in ("RGB", "L") else f"its mode is {image.mode}, not RGB"
+
+
+def _read_cache(described: Path, stored: Path, shape: tuple[int, ...]) -> tuple[Images, tuple[str, ...]] | None:
+    """What the two files of a cache hold, or None if they are not exactly what was written."""
+    if not (described.is_file() and stored.is_file()):
+        return None
+    try:
+        about = json.loads(described.read_bytes())
+        targets, skipped = about["targets"], about["skipped"]
+        if not (_are(int, targets) and _are(str, skipped) and 0 < len(targets) <= shape[0]):
+            return None
+        if min(targets) < 0 or max(targets) > np.iinfo(np.int64).max:
+            return None
+        shape = (len(targets), *shape[1:])
+        # Compared, not parsed: a parser of damaged headers may raise anything, and take anything for granted.
+        header = _header(shape)
+        with stored.open("rb") as file:
+            if file.read(len(header)) != header or stored.stat().st_size != len(header) + math.prod(shape):
+                return None
+        pixels = _mapped(stored, shape, "r")
+        if _checksum(pixels, targets, skipped) != about["sha256"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # Whatever an interrupted disk left there, the remedy is the same.
+    return Images(pixels, np.array(targets, dtype=np.int64)), tuple(skipped)
+
+
+def _are(kind: type, values: object) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """Of an .npy file of uint8."""
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _mapped(path: Path, shape: tuple[int, ...], mode: Literal["r", "r+"]) -> np.memmap:
+    return np.memmap(path, dtype=np.uint8, mode=mode, offset=len(_header(shape)), shape=shape)
 
 
 def _checksum(pixels: Array, targets: Sequence[int], skipped: Sequence[str]) -> str:

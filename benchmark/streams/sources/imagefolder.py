@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmark.errors import DataNotFound, UsageError
 from benchmark.registry import STREAMS
 from benchmark.streams.loading.images import StreamData, StreamRequest, channel_statistics, decoded, list_images
+from leaderboards.text import printable, slug
 from strategies.seeds import numpy_generator
 
 TEST_FRACTION = 0.2
@@ -35,15 +36,16 @@ def imagefolder(request: StreamRequest) -> StreamData:
         empty = set(range(len(classes))) - {label for _, label in files}
         if empty:
             raise UsageError(f"{where / classes[min(empty)]} has too few images: every class needs some in each split")
-    name = f"imagefolder-{root.resolve().name}"
-    train_images, train_skipped = decoded(f"{name}-train", train, request)
-    test_images, test_skipped = decoded(f"{name}-test", test, request)
+    name = root.resolve().name
+    train_images, train_skipped = decoded(f"imagefolder-{slug(name)}-train", train, request)
+    test_images, test_skipped = decoded(f"imagefolder-{slug(name)}-test", test, request)
     mean, std = channel_statistics(train_images)
     return StreamData(
-        label=f"imagefolder ({root.resolve().name})",
+        # Written into stores, which take text alone.
+        label=f"imagefolder ({printable(name)})",
         train=train_images,
         test=test_images,
-        classes=tuple(classes),
+        classes=tuple(map(printable, classes)),
         mean=mean,
         std=std,
         skipped=train_skipped + test_skipped,

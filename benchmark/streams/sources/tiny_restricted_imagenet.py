@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.console import say
 from benchmark.errors import DataNotFound, NotDownloaded
 from benchmark.registry import STREAMS
-from benchmark.streams.loading.images import StreamData, StreamRequest
+from benchmark.streams.loading.images import StreamData, StreamRequest, list_images
 from benchmark.streams.sources.wnid_tree import files_by_wnid, first_tree, grouped, wnid_groups
 
 GROUPS = wnid_groups("""
@@ -55,14 +55,19 @@ def _from_tree(label: str, request: StreamRequest) -> StreamData:
     tree = _tree(request.data_root) or _downloaded(request)
     train = files_by_wnid(GROUPS, lambda wnid: tree / "train" / wnid / "images")
     # Tiny ImageNet's own test images have no labels: its validation images are the test set.
+    folder, annotations = tree / "val" / "images", tree / "val" / "val_annotations.txt"
+    images = {path.name: path for path in (list_images(folder) if folder.is_dir() else [])}
     validation: dict[str, list[Path]] = {}
     try:
-        for line in (tree / "val" / "val_annotations.txt").read_text(encoding="utf-8").splitlines():
+        if not annotations.is_file():
+            raise FileNotFoundError(annotations)
+        for line in annotations.read_text(encoding="utf-8").splitlines():
             name, wnid, *_ = line.split("\t")
-            validation.setdefault(wnid, []).append(tree / "val" / "images" / name)
+            if name in images:
+                validation.setdefault(wnid, []).append(images[name])
     except (OSError, ValueError) as error:
         raise DataNotFound(f"{tree}/val/val_annotations.txt is missing or damaged: unpack it anew") from error
-    test = [(wnid, sorted(path for path in validation.get(wnid, []) if path.is_file())) for wnid, _ in train]
+    test = [(wnid, sorted(validation.get(wnid, []))) for wnid, _ in train]
     return grouped(label, "tiny_restricted_imagenet", GROUPS, train, test, request)
 
 
