@@ -72,6 +72,9 @@ class Interruption:
         Raises:
             Interrupted: always.
         """
+        if self._is_timed:
+            # What is still to be done, such as saying so in the store, is not cut short by it.
+            signal.setitimer(signal.ITIMER_REAL, 0)
         raise Interrupted(self.signal or signal.SIGINT)
 
     def _take(self, number: int, frame: FrameType | None) -> None:

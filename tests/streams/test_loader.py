@@ -251,3 +251,24 @@ def test_the_test_set_is_normalised_once(make_loader, stream, monkeypatch):
     if isinstance(loader.storage, Resident):
         monkeypatch.setattr(loader, "normalise", None)
         assert all(map(torch.equal, joined(loader.eval_batches(stream.test_stream[0].dataset, 6)), first))
+
+
+@pytest.mark.parametrize("skipped", [0, 1, 2, 4])
+def test_an_epoch_can_begin_in_its_middle(make_loader, stream, skipped):
+    loader, dataset = make_loader(CropAndFlip(8, flip=True)), stream.train_stream[0].dataset
+    whole = loader.train_batches(dataset, 3, megabatch=1)
+    next(iter(whole))
+    second = [x for x, *_ in whole]
+    again = loader.train_batches(dataset, 3, megabatch=1)
+    next(iter(again))
+    iterator = iter(again)
+    for _ in range(skipped):
+        next(iterator)
+    if not skipped:
+        next(iterator)
+    again.skip(skipped)
+    rest = [x for x, *_ in again]
+    assert len(second) == 4 and len(rest) == 4 - skipped
+    assert all(torch.equal(one, other) for one, other in zip(second[skipped:], rest, strict=True))
+    third, expected = ([x for x, *_ in batches] for batches in (again, whole))
+    assert all(torch.equal(one, other) for one, other in zip(third, expected, strict=True))

@@ -1,0 +1,56 @@
+"""SIGINT and SIGTERM: at once, or after a run has been saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from benchmark.running import interruption
+from benchmark.running.interruption import Interrupted, Interruption
+
+
+@pytest.fixture
+def told():
+    """An interruption whose signals are handled; whatever handled them before does so again afterwards."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)]
+    own = Interruption()
+    with own.handled(signal.SIGTERM):
+        yield own
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)] == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def send():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.01)
+
+
+def test_it_ends_at_once_where_nothing_is_to_be_saved(told):
+    with pytest.raises(Interrupted) as ended:
+        send()
+    assert ended.value.signal == signal.SIGTERM and isinstance(ended.value, KeyboardInterrupt)
+
+
+def test_a_run_that_saves_itself_chooses_where_it_ends(told):
+    with told.delaying():
+        send()
+        assert told.signal == signal.SIGTERM
+        with pytest.raises(Interrupted):
+            told.end()
+
+
+def test_a_second_signal_does_not_wait(told):
+    with told.delaying():
+        send()
+        with pytest.raises(Interrupted):
+            send()
+
+
+def test_patience_has_an_end(told, monkeypatch):
+    monkeypatch.setattr(interruption, "PATIENCE", 0.05)
+    with told.delaying(), pytest.raises(Interrupted):
+        send()
+        time.sleep(30)
