@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+
+LONGEST = 200
+"""Characters of the readable part of a file name: file systems take 255 of the whole."""
 
 
 def variant_name(
@@ -38,9 +42,9 @@ def variant_name(
         elif isinstance(value, str) and name not in (extra or {}):
             words.append(value)
         elif isinstance(value, Mapping):
-            words += [f"{key} {number:g}" for key, number in value.items()]
+            words += [f"{key} {_shown(number)}" for key, number in value.items()]
         else:
-            words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+            words.append(f"{name} {_shown(value)}")
     return f"{variant['strategy']}" + (f" ({', '.join(words)})" if words else "")
 
 
@@ -55,7 +59,7 @@ def page_name(label: str, data: str, data_fingerprint: str, protocol: Mapping[st
     identity = json.dumps([data, data_fingerprint, dict(protocol)], sort_keys=True)
     megabatches, epochs = f"b{protocol.get('megabatches')}", f"e{protocol.get('epochs')}"
     words = [label, data, megabatches, protocol.get("replay"), protocol.get("model"), epochs]
-    slug = re.sub(r"[^a-z0-9_]+", "-", " ".join(str(word) for word in words if word).lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9_]+", "-", " ".join(str(word) for word in words if word).lower()).strip("-")[:LONGEST]
     return f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.md"
 
 
@@ -67,3 +71,8 @@ def contrast_name(field: str) -> str:
 def _reading_order(option: str) -> tuple[int, str]:
     first = ("score", "schedule", "tau", "density", "scope", "structure", "nested", "control")
     return first.index(option) if option in first else len(first), option
+
+
+def _shown(value: object) -> str:
+    # A whole number of a foreign record may be larger than any float.
+    return f"{value:g}" if isinstance(value, int | float) and abs(value) < sys.float_info.max else str(value)

@@ -139,7 +139,7 @@ class Session:
         """Refresh the boards, and show the heads of those that the ``compared`` runs are on."""
         folder = self.output / "leaderboards"
         try:
-            reports = publish([store.uri], folder, experiment=self.experiment)
+            reports = publish([store.uri], folder, experiment=self.experiment, say=say)
         except BoardError as error:
             raise UsageError(
                 f"the runs are tracked in {store.uri}, but their boards were not written: {error}"
