@@ -8,9 +8,6 @@ from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import mlflow.store.db.utils  # noqa: F401  (it imports all tables)
-from alembic.script import ScriptDirectory
-from mlflow.store.db.base_sql_model import Base
 from mlflow.version import VERSION
 
 PATIENCE = 20.0
@@ -32,7 +29,8 @@ def flaw(file: Path) -> str | None:
             return "is empty and no MLflow store"
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as database:
             found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            for name in found & Base.metadata.tables.keys():
+            tables = _tables()
+            for name in found & tables:
                 database.execute(f'SELECT * FROM "{name}" LIMIT 1').fetchall()
             versions = database.execute(f"SELECT * FROM {VERSIONS}").fetchall() if "alembic_version" in found else []
     except OSError as error:
@@ -41,8 +39,8 @@ def flaw(file: Path) -> str | None:
         return f"cannot be read ({error})"
     except sqlite3.DatabaseError as error:
         return f"is damaged or no MLflow store ({error})"
-    missing = Base.metadata.tables.keys() - found
-    if missing == Base.metadata.tables.keys():
+    missing = tables - found
+    if missing == tables:
         return "is no MLflow store (it has none of its tables)"
     if len(versions) != 1:
         return "is damaged or half made (it does not say which version of MLflow it is of)"
@@ -57,9 +55,21 @@ def flaw(file: Path) -> str | None:
     return None
 
 
+# A second is spent on imports here, which those need not wait for who look at no store.
+@cache
+def _tables() -> frozenset[str]:
+    """Names of all tables of MLflow."""
+    import mlflow.store.db.utils  # noqa: F401  (it imports them all)
+    from mlflow.store.db.base_sql_model import Base
+
+    return frozenset(Base.metadata.tables)
+
+
 @cache
 def _revisions() -> tuple[str | None, frozenset[str]]:
     """The newest version of MLflow's tables, and all that there have been."""
+    from alembic.script import ScriptDirectory
+
     with as_file(files("mlflow.store") / "db_migrations") as folder:
         scripts = ScriptDirectory(str(folder))
         return scripts.get_current_head(), frozenset(one.revision for one in scripts.walk_revisions())

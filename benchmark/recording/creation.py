@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from benchmark.errors import UsageError
 from leaderboards.addresses import sqlite_address
@@ -93,6 +92,9 @@ def _unwritable(file: Path, error: OSError) -> UsageError:
 
 
 def _make(file: Path, artifacts: str) -> None:
+    # It takes a second to import, which those need not wait for who record on a server.
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
     draft = file.with_name(f".{file.name}.new")
     _clear(draft)
     try:
