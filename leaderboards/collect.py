@@ -37,7 +37,7 @@ def _with_versions(variant: Fields) -> Fields:
         raise ValueError("there is no strategy")
     wrong = next((n for n, value in variant.items() if n.endswith("_version") and type(value) is not int), None)
     if wrong is not None:
-        raise ValueError(f"{wrong} is no whole number")
+        raise ValueError(f"{wrong!r} is no whole number")
     return variant
 
 
@@ -100,15 +100,9 @@ def collect(*tracking_uris: str, experiment: str | None = None) -> Records:
     glossary = Glossary()
     damaged: dict[str, str] = {}
     for uri in tracking_uris:
-        found, said = _read(uri, experiment)
-        for run in found:
-            try:
-                row = _row(run)
-            except ValidationError as error:
-                wrong = error.errors()[0]
-                damaged[run.info.run_id] = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
-            else:
-                rows += [] if row is None else [row]
+        found, unread, said = _read(uri, experiment)
+        rows += found
+        damaged |= unread
         glossary |= said
     earlier = dict(EARLIER)
     for row in rows:
@@ -126,8 +120,9 @@ def collect(*tracking_uris: str, experiment: str | None = None) -> Records:
     return Records(runs, glossary.completed(measured), damaged)
 
 
-def _read(tracking_uri: str, experiment: str | None) -> tuple[list[Run], Glossary]:
-    runs: list[Run] = []
+def _read(tracking_uri: str, experiment: str | None) -> tuple[list[dict[str, Any]], dict[str, str], Glossary]:
+    rows: list[dict[str, Any]] = []
+    damaged: dict[str, str] = {}
     glossary = Glossary()
     with reading(tracking_uri) as client:
         experiments = client.search_experiments()
@@ -146,11 +141,18 @@ def _read(tracking_uri: str, experiment: str | None) -> tuple[list[Run], Glossar
                 page_token=token,
                 order_by=["start_time ASC"],
             )
-            runs += page
+            for run in page:
+                try:
+                    row = _row(run)
+                except ValidationError as error:
+                    wrong = error.errors()[0]
+                    damaged[run.info.run_id] = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+                else:
+                    rows += [] if row is None else [row]
             token = page.token
             if not token:
                 break
-    return runs, glossary
+    return rows, damaged, glossary
 
 
 def latest_per_seed(runs: pd.DataFrame) -> pd.DataFrame:

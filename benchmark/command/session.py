@@ -96,6 +96,8 @@ class Session:
             UsageError: a run cannot start; none has been started then.
         """
         loaded: dict[Any, StreamData] = {}
+        # Images may take long to download and decode: a wrong place is better known before.
+        check_place(self.tracking_uri, self.output)
         prepared = self._prepare(runs, loaded)
         store = Store(self.tracking_uri, self.output, self.experiment)
         asked = [name for name, is_asked in (("slim", slim), ("trace", profile_trace)) if is_asked]

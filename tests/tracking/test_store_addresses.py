@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from benchmark.command.session import Session
+from benchmark.config.grid import Planned
+from benchmark.config.profiles import resolve
 from benchmark.errors import UsageError
 from benchmark.recording.record import RunRecord
 from benchmark.recording.store import Store, check_place
@@ -93,6 +96,15 @@ def test_what_is_no_address_of_a_store_is_refused_in_one_line(tmp_path, monkeypa
         with pytest.raises((UsageError, BoardError), match=REFUSED[uri]) as refused:
             refuse(uri, tmp_path / "output")
         assert "\n" not in str(refused.value) and uri in str(refused.value).replace("\\\\", "\\")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_place_is_refused_before_images_are_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.command.session.prepare", None)
+    session = Session(tmp_path, tmp_path, tmp_path / "output", "sqlite://", "tests")
+    config = resolve({"stream": "digits", "strategy": "dense"}, profile="demo")
+    with pytest.raises(UsageError, match="names no file"):
+        session.execute([Planned(config, "demo", frozenset())])
     assert not list(tmp_path.iterdir())
 
 
