@@ -96,11 +96,12 @@ def boards(
     runs = latest_per_seed(runs.sort_values("started", kind="stable"))
     grouped: dict[str, list[Hashable]] = {}
     shared: dict[str, dict[str, Any]] = {}
+    fields = {field for protocol in runs.protocol for field in protocol}
+    unknown = [field for field in across if field not in fields and field != "buffer_size"]
+    if unknown:
+        raise BoardError(f"no protocol field {unknown[0]!r}: there are {', '.join(sorted(fields))}")
     images = zip(runs.stream, runs.data, runs.data_version, runs.data_fingerprint, strict=True)
     for index, seen, protocol in zip(runs.index, images, runs.protocol, strict=True):
-        unknown = [field for field in across if field not in protocol and field != "buffer_size"]
-        if unknown:
-            raise BoardError(f"no protocol field {unknown[0]!r}: there are {', '.join(sorted(protocol))}")
         common = {name: value for name, value in protocol.items() if name not in across}
         key = json.dumps([*seen, common], sort_keys=True)
         grouped.setdefault(key, []).append(index)

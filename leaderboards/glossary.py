@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from leaderboards.record import PREFIX
 
@@ -110,15 +113,19 @@ def to_tags(measures: Iterable[Measure]) -> dict[str, str]:
     return {TAG + one.name: json.dumps(asdict(one), sort_keys=True) for one in measures}
 
 
+MEASURE = TypeAdapter(Measure)
+"""Checks types, and leaves out fields of later versions."""
+
+
 def from_tags(tags: Mapping[str, str]) -> Glossary:
     """The glossary that tags hold; what is damaged is passed over, and so are fields of later versions."""
-    known = {field.name for field in fields(Measure)}
     found = []
     for tag, text in tags.items():
         if tag.startswith(TAG):
             try:
-                said = {name: value for name, value in json.loads(text).items() if name in known}
-                found.append(Measure(**{**said, "places": tuple(p for p in said.get("places", ()) if p in PLACES)}))
+                said = from_json(text)
+                places = [place for place in said.get("places", ()) if place in PLACES]
+                found.append(MEASURE.validate_python({**said, "places": places}))
             except (ValueError, TypeError, AttributeError):
                 continue
     return Glossary(found)

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pandas as pd
-from mlflow import MlflowClient
 
-from leaderboards.store import reaching
+from leaderboards.store import reading
 
 COLUMNS = ("run_id", "metric", "step", "value")
 
@@ -31,8 +30,7 @@ def trajectories(tracking_uri: str, run_ids: Iterable[str], metrics: Iterable[st
     Raises:
         BoardError: the store cannot be read.
     """
-    with reaching(tracking_uri):
-        client = MlflowClient(tracking_uri)
+    with reading(tracking_uri) as client:
 
         def read(asked: tuple[str, str]) -> list[tuple[str, str, int, float]]:
             run_id, metric = asked

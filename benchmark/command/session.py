@@ -112,6 +112,8 @@ class Session:
             UsageError: a run cannot start; none has been started then.
         """
         loaded: dict[Any, StreamData] = {}
+        # Images may take long to download and decode: a wrong place is better known before.
+        check_place(self.tracking_uri, self.output)
         prepared = self._prepare(runs, loaded)
         store = Store(self.tracking_uri, self.output, self.experiment)
         place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, policy=policy or Policy())
@@ -179,7 +181,7 @@ class Session:
         """Refresh the boards, and show the heads of those that the ``compared`` runs, by their ids, are on."""
         folder = self.output / "leaderboards"
         try:
-            reports = publish([store.uri], folder, experiment=self.experiment)
+            reports = publish([store.uri], folder, experiment=self.experiment, say=say)
         except BoardError as error:
             raise UsageError(
                 f"the runs are tracked in {store.uri}, but their boards were not written: {error}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +16,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
+from benchmark.recording.creation import check_store, make_store, try_to_write
 from benchmark.recording.heartbeat import heartbeat, signs_of_life
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
+from leaderboards.addresses import is_database, sqlite_address, sqlite_file
 from leaderboards.errors import BoardError
 from leaderboards.glossary import to_tags
 from leaderboards.record import PREFIX
@@ -33,17 +34,32 @@ def check_place(tracking_uri: str | None, output: Path) -> None:
     """Make sure that runs can be recorded there, as far as that can be known without writing anything.
 
     Raises:
-        UsageError: a tracking server does not answer, or the output folder cannot be written.
+        UsageError: there can be no such store, it cannot be used, a tracking server does not answer, or a folder cannot
+            be written.
     """
     try:
-        with reaching(tracking_uri or ""):
-            folder = next(one for one in (output.absolute(), *output.absolute().parents) if one.exists())
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+        uri = tracking_uri or default_address(output)
+        with reaching(uri):
+            try_to_write(output)
+            file = sqlite_file(uri)
+            if file is not None:
+                check_store(file)
+            elif not is_database(uri):
+                # MLflow would write into a database; of other stores it looks at the address.
+                MlflowClient(uri)
     except OSError as error:
         raise _unwritable(output, error) from error
     except BoardError as error:
         raise UsageError(str(error)) from error
+
+
+def default_address(output: Path) -> str:
+    """Of the store that runs are recorded in unless told otherwise: sqlite in the output folder.
+
+    Raises:
+        BoardError: the path has characters that no address can have.
+    """
+    return sqlite_address((output / "mlflow.db").resolve())
 
 
 def _is_interruption(error: BaseException) -> bool:
@@ -80,35 +96,44 @@ class Store:
             tags: of all runs recorded here.
 
         Raises:
-            UsageError: the store cannot be reached or written.
+            UsageError: the store cannot be reached or written, or is none.
         """
         self.parent = parent
         self.tags = dict(tags or {})
-        self.uri = tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
         # MLflow and alembic report every table they make; a reader of this command has no use for it.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
+            self.uri = tracking_uri or default_address(output)
             with reaching(self.uri):
                 # The boards go there, wherever the runs are tracked: better to know now than after training.
-                output.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=output):
-                    pass
+                try_to_write(output)
+                artifacts = (output / "artifacts").resolve().as_uri()
+                file = sqlite_file(self.uri)
+                if file is not None:
+                    make_store(file, artifacts)
                 self.client = MlflowClient(self.uri)
-                self.experiment_id = self._experiment(experiment, output)
+                output.mkdir(parents=True, exist_ok=True)
+                self.experiment_id = self._experiment(experiment, artifacts)
                 self._explain()
         except OSError as error:
             raise _unwritable(output, error) from error
         except BoardError as error:
             raise UsageError(str(error)) from error
 
-    def _experiment(self, name: str, output: Path) -> str:
+    def _experiment(self, name: str, artifacts: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             # A server knows where its artifacts go; anything else would freeze a path relative to this folder.
             served = urlparse(self.uri).scheme in ("http", "https", "databricks")
-            artifacts = None if served else (output / "artifacts").resolve().as_uri()
-            return str(self.client.create_experiment(name, artifact_location=artifacts))
+            place, meanings = None if served else artifacts, to_tags(glossary().values())
+            try:
+                return str(self.client.create_experiment(name, artifact_location=place, tags=meanings))
+            except MlflowException:
+                # Another command may have made it since.
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
         if found.lifecycle_stage != "active":
             raise UsageError(f"the MLflow experiment {name!r} is deleted: restore it or name another one")
         return str(found.experiment_id)
@@ -118,7 +143,11 @@ class Store:
         written = self.client.get_experiment(self.experiment_id).tags
         for tag, text in to_tags(glossary().values()).items():
             if written.get(tag) != text:
-                self.client.set_experiment_tag(self.experiment_id, tag, text)
+                try:
+                    self.client.set_experiment_tag(self.experiment_id, tag, text)
+                except MlflowException:
+                    # Another command may have added it between MLflow's look and its own; now it is changed.
+                    self.client.set_experiment_tag(self.experiment_id, tag, text)
 
     @contextmanager
     def group(self, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:

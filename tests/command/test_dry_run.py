@@ -29,6 +29,7 @@ REFUSED = {
     "a score the network has no use for": (["--score", "bn_scale"], "has none: use magnitude"),
     "missing images": (["--stream", "restricted_imagenet", "--data", "real", "--resolution", "32"], "ILSVRC2012"),
     "unwritable output": (["--output", "/proc/nowhere"], "--output"),
+    "a store that would be lost": (["--tracking-uri", "sqlite://"], "names no file"),
     "unreachable server": (["--tracking-uri", "http://127.0.0.1:9"], "no tracking server"),
     "more shots than the images to be downloaded have": (["--stream", "cifar10", "--shots", "5001"], "lower --shots"),
 }
