@@ -21,7 +21,7 @@ SETTING = "settings"
 """First part of the key under which a strategy's hyperparameter is one dimension of a grid."""
 
 MOST_RUNS = 10_000
-"""Combinations of the values of one command; that many take minutes to be looked at alone."""
+"""Combinations of the values of one command; that many take some ten seconds to be looked at alone."""
 
 Dimension = str | tuple[str, str]
 """What a grid varies: an option, or a setting."""
@@ -74,9 +74,11 @@ def expand(
     for combination in itertools.product(*several.values()):
         options = _with_settings(dict(zip(several, combination, strict=True)))
         # Any profile does to find out whether names and values are right.
-        checked = resolve(options, profile=profile or "demo")
-        chosen = profile or _profile_of(checked, data_root)
-        config = resolve(options, profile=chosen)
+        first = profile or "demo"
+        config = resolve(options, profile=first)
+        chosen = profile or _profile_of(config, data_root)
+        if chosen != first:
+            config = resolve(options, profile=chosen)
         runs.setdefault(config.identity().key, Planned(config, chosen, frozenset(given)))
     return list(runs.values())
 

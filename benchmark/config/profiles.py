@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.config.density import with_density
-from benchmark.config.run_config import MOST, NAMED, RunConfig
+from benchmark.config.run_config import LARGEST, MOST, NAMED, RunConfig
 from benchmark.errors import UsageError, plain, shortened
 from benchmark.registry import MODELS, STREAMS
 from strategies.registry import OPTIONS, STRATEGIES, Entry, RegistryError, StrategyTraits, UnknownName
@@ -102,10 +101,9 @@ def complete_settings(strategy: Entry[StrategyTraits], given: Mapping[str, Any])
         except ValidationError as error:
             raise UsageError(f"{flag}: {error.errors()[0]['msg']} ({strategy.name})") from error
         checked = settings[name]
-        if isinstance(checked, float) and not math.isfinite(checked):
-            raise UsageError(f"{flag}: a finite number is needed ({strategy.name})")
-        if isinstance(checked, int) and abs(checked) > MOST:
-            raise UsageError(f"{flag}: a number up to {MOST:,} is needed ({strategy.name})")
+        limit = LARGEST if isinstance(checked, float) else MOST
+        if isinstance(checked, int | float) and not abs(checked) <= limit:
+            raise UsageError(f"{flag}: a finite number of at most {limit:g} is needed ({strategy.name})")
     return settings
 
 

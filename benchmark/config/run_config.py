@@ -51,6 +51,9 @@ RESOLUTIONS = (4, 1024)
 MOST = 10**9
 """Of anything that is counted. Larger numbers fit neither a store nor a clock."""
 
+LARGEST = 1e38
+"""Of numbers that are not counted: float32, in which networks are trained, holds hardly a larger one."""
+
 LAYER_DENSITIES = (1e-6, 1e6)
 """Smallest and largest relative density of a layer: beyond them, sums over the weights of a network are inexact."""
 
@@ -165,11 +168,13 @@ class RunConfig(BaseModel):
 
     model: str = option("protocol", "Training", "network architecture")
     epochs: int = option("protocol", "Training", "epochs per megabatch", ge=1, le=MOST)
-    batch_size: int = option("protocol", "Training", "images per training batch", ge=2, le=MOST)
+    batch_size: int = option(
+        "protocol", "Training", "images per training batch; all of them where there are fewer", ge=2, le=MOST
+    )
     optimizer: Optimiser = option("protocol", "Training", "sgd or adamw", "sgd", earlier="sgd")
-    lr: float = option("protocol", "Training", "learning rate at the start of each megabatch", 0.1, gt=0)
+    lr: float = option("protocol", "Training", "learning rate at the start of each megabatch", 0.1, gt=0, le=LARGEST)
     momentum: float = option("protocol", "Training", "of SGD", 0.9, ge=0, lt=1)
-    weight_decay: float = option("protocol", "Training", "of the optimiser", 1e-4, ge=0)
+    weight_decay: float = option("protocol", "Training", "of the optimiser", 1e-4, ge=0, le=LARGEST)
     lr_schedule: LearningRateSchedule = option(
         "protocol",
         "Training",

@@ -115,6 +115,18 @@ def test_layer_densities_are_of_a_size_that_can_be_added(density):
         resolve(options, profile="demo")
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", 1e39, 10**400], ids=["nan", "inf", "large", "huge"])
+def test_numbers_fit_into_those_that_networks_are_trained_with(number):
+    for options in ({"lr": number}, {"weight_decay": number}, {"strategy": "EWC", "settings": {"ewc_lambda": number}}):
+        with pytest.raises(UsageError, match=r"--(lr|weight-decay|set ewc_lambda=.*): "):
+            resolve({"stream": "digits", "strategy": "APP", **options}, profile="demo")
+
+
+def test_settings_that_are_counted_have_an_end():
+    with pytest.raises(UsageError, match=r"--set every=.*: a finite number of at most 1e\+09 is needed"):
+        resolve({"stream": "digits", "strategy": "RigL", "settings": {"every": 10**30}}, profile="demo")
+
+
 @pytest.mark.parametrize("structure", ["1:1025", "9" * 5000 + ":4", "1:" + "9" * 30], ids=["larger", "digits", "huge"])
 def test_groups_of_weights_have_an_end(structure):
     with pytest.raises(UsageError, match="structure '"):

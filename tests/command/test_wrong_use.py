@@ -1,4 +1,4 @@
-"""Options that have one value are given once."""
+"""Wrong use of the command is one line: of options that have one value and are given twice, and of all others."""
 
 from __future__ import annotations
 
@@ -50,3 +50,27 @@ def test_wrong_use_is_one_line_that_can_be_read(given):
     said = line(*RUN, *given)
     assert len(said) <= LONGEST_LINE and said.isprintable()
     assert all(len(word) < 90 for word in said.split())
+
+
+MANY = [part for seed in range(200) for part in ("--seed", str(seed), "--epochs", str(seed + 1))]
+
+REFUSED = {
+    "repeated": ([*RUN, "--data", "real", "--data", "synthetic"], "--data is given more than once"),
+    "aliases": (["--config", "bomb.yaml"], "an alias (*name) stands for another value"),
+    "too many runs": ([*RUN, *MANY], "make 40,000 runs"),
+    "a long value": ([*RUN, "--model", "m" * 10_000], "unknown model 'mmm"),
+    "no number": ([*RUN, "--lr", "nan"], "--lr: Input should be a finite number, not nan"),
+    "an endless file": ([*RUN, "--config", "/dev/zero"], "cannot read /dev/zero"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_command_says_one_line_and_writes_nothing(called, tmp_path, case):
+    arguments, message = REFUSED[case]
+    bomb = tmp_path / "bomb.yaml"
+    bomb.write_text("a: &a [x, x]\nb: &b [*a, *a]\nstream: [*b, *b]\n")
+    code, out, err = called(*arguments)
+    assert (code, out) == (2, "") and message in err
+    assert err.startswith("Error: ") and err.count("\n") == 1 and len(err) <= LONGEST_LINE + len("Error: \n")
+    assert list(tmp_path.iterdir()) == [bomb]
