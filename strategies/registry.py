@@ -25,6 +25,15 @@ Traits = TypeVar("Traits")
 N_OF_M = "n:m"
 """The structure that is given with its numbers, as 2:4."""
 
+LARGEST_M = 1024
+"""Of N:M. Layers are filled up to whole groups of M, which a larger one makes of little but filling."""
+
+LONGEST_NAME = 80
+"""Characters that are shown of a name that does not exist."""
+
+LONGEST_REASON = 500
+"""Characters that are shown of what the code of others raises."""
+
 SETTING_TYPES = (bool, int, float, str)
 """Types that a hyperparameter of an entry's own may have."""
 
@@ -216,7 +225,8 @@ class Registry(Generic[Traits]):
         """
         if name in self._listed or name in self._entries:
             return name
-        raise UnknownName(f"unknown {self.kind} {name!r}: {_nearest(name, self.names())}")
+        shown = name[:LONGEST_NAME]
+        raise UnknownName(f"unknown {self.kind} {shown!r}: {_nearest(shown, self.names())}")
 
     def loaded(self) -> list[Entry[Traits]]:
         """The entries whose modules have been imported so far."""
@@ -238,7 +248,7 @@ class Registry(Generic[Traits]):
                 raise
             except Exception as error:
                 # Whatever the code of others raises, it must not end in a traceback of ours.
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
                 raise RegistryError(
                     f"the {self.kind} {name!r} cannot be used: importing {module} failed ({reason})"
                 ) from error
@@ -332,8 +342,9 @@ REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.repl
 def n_and_m(structure: str) -> tuple[int, ...]:
     """(2, 4) for ``2:4``, in whatever digits and spacing; empty for the name of any other structure."""
     parts = [part.strip() for part in structure.split(":")]
-    # Decimal digits of other scripts count too: int reads them.
-    return tuple(map(int, parts)) if len(parts) == 2 and all(part.isdecimal() for part in parts) else ()
+    # Decimal digits of other scripts count too: int reads them, but not thousands of digits.
+    is_number = [part.isdecimal() and len(part) <= LONGEST_NAME for part in parts]
+    return tuple(map(int, parts)) if len(parts) == 2 and all(is_number) else ()
 
 
 def structure_name(structure: str) -> str:
@@ -353,6 +364,9 @@ def structure_entry(structure: str) -> Entry[NoTraits]:
         UnknownName: there is none of that name, or it is N:M without numbers or with impossible ones.
     """
     numbers = n_and_m(structure)
-    if structure == N_OF_M or (numbers and not 0 < numbers[0] <= numbers[1]):
-        raise UnknownName(f"structure {structure!r}: N:M takes numbers, as in 2:4, which keeps 2 of each 4; 0 < N <= M")
+    if structure == N_OF_M or (numbers and not 0 < numbers[0] <= numbers[1] <= LARGEST_M):
+        raise UnknownName(
+            f"structure {structure[:LONGEST_NAME]!r}: N:M takes numbers, as in 2:4, which keeps 2 of each 4; "
+            f"0 < N <= M <= {LARGEST_M}"
+        )
     return STRUCTURES.load(N_OF_M if numbers else structure)

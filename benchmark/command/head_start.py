@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmark.config.run_config import RESOLUTIONS
+
 MAKER = "benchmark.streams.sources.load"
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -21,10 +23,12 @@ def stand_ins_made_aside(given: Mapping[str, Any], data_root: Path, cache: Path)
 
     It ends when they are there. Whatever goes wrong with them is left to be found by those who need them.
     """
-    if "stream" not in given or CORES == 1:
+    side = _first(given.get("resolution", ""))
+    will_be_refused = side != "" and not RESOLUTIONS[0] <= side <= RESOLUTIONS[1]
+    if "stream" not in given or will_be_refused or CORES == 1:
         yield
         return
-    words = [_first(given["stream"]), given.get("data", "auto"), _first(given.get("resolution", "")), data_root, cache]
+    words = [_first(given["stream"]), given.get("data", "auto"), side, data_root, cache]
     process = subprocess.Popen(
         [sys.executable, "-m", MAKER, *map(str, words)],
         stdin=subprocess.DEVNULL,

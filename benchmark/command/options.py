@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,14 +15,19 @@ from pydantic_core import PydanticUndefined
 
 from benchmark.config.fields import by_group, single_fields
 from benchmark.config.run_config import RunConfig
-from benchmark.errors import UsageError
+from benchmark.errors import LONGEST_VALUE, UsageError, in_one_line, plain, shortened
 from strategies.registry import n_and_m
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_VALUE + 1},}}")
+
 
 class GroupedCommand(click.Command):
-    """A command whose options may carry a heading, under which ``--help`` lists them."""
+    """A command whose options may carry a heading, under which ``--help`` lists them.
+
+    An option that has one value is given once: click alone would take the last and say nothing of the others.
+    """
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each heading, in order of appearance."""
@@ -38,8 +45,20 @@ class GroupedCommand(click.Command):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
-            error.ctx = None
-            raise
+            message = in_one_line(error.format_message())
+            raise click.UsageError(_LONG_WORD.sub(lambda word: plain(word[0]), message)) from error
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, but for options that are given more often than they have values."""
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        _, _, order = self.make_parser(ctx).parse_args(given)
+        for option, times in Counter(order).items():
+            if times > 1 and not option.multiple:
+                raise click.UsageError(
+                    f"{option.opts[0]} is given more than once: all runs of a command share its value"
+                )
+        return rest
 
 
 class HeadedOption(click.Option):
@@ -170,9 +189,9 @@ def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals or not value:
-            raise UsageError(f"{flag_of(option)} takes NAME=VALUE, not {pair!r}")
+            raise UsageError(f"{flag_of(option)} takes NAME=VALUE, not {shortened(pair)}")
         collected.setdefault(name, []).append(value)
     repeated = next((name for name, values in collected.items() if len(values) > 1), None)
     if repeated is not None and option in SINGLE:
-        raise UsageError(f"{flag_of(option)} {repeated} is given more than once")
+        raise UsageError(f"{flag_of(option)} {plain(repeated)} is given more than once")
     return {name: values[0] if len(values) == 1 else values for name, values in collected.items()}

@@ -16,7 +16,7 @@ from benchmark.command.options import flag_of, merge
 from benchmark.command.preview import describe, expect
 from benchmark.command.summary import summarise, summarise_briefly
 from benchmark.config.files import load_file
-from benchmark.config.grid import Planned, expand
+from benchmark.config.grid import Planned, check_number, expand
 from benchmark.config.run_config import RunConfig
 from benchmark.config.source import source_of
 from benchmark.console import say
@@ -66,6 +66,7 @@ class Session:
         """
         runs: dict[str, Planned] = {}
         documents = [merge(document, dict(given)) for document in (load_file(config_file) if config_file else [{}])]
+        check_number(documents)
         asked = [document.get("strategy", []) for document in documents]
         strategies = [str(name) for names in asked for name in (names if isinstance(names, list) else [names])]
         for options in documents:

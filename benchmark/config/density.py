@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, shortened
 from strategies.pruning.schedules import STEP
 from strategies.pruning.structures import structure_named
 from strategies.registry import RegistryError
@@ -34,8 +34,8 @@ def with_density(options: dict[str, Any], *, structured: bool) -> dict[str, Any]
     if fixed is None:
         return rest
     try:
-        contradicted = "density" in rest and abs(float(rest["density"]) - fixed) > 1e-9
-    except (TypeError, ValueError):
+        contradicted = "density" in rest and not abs(float(rest["density"]) - fixed) <= 1e-9
+    except (TypeError, ValueError, OverflowError):
         contradicted = True
     if contradicted:
         raise UsageError(f"--structure {rest['structure']} ends at density {fixed:g}: leave out --density and --tau")
@@ -45,10 +45,10 @@ def with_density(options: dict[str, Any], *, structured: bool) -> dict[str, Any]
 def _of_tau(tau: Any) -> float:
     try:
         value = float(tau)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"--tau: a number is needed, not {tau!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"--tau: a number is needed, not {shortened(tau)}") from error
     if not 0 < value <= LARGEST_TAU:
-        raise UsageError(f"--tau: the final density is {STEP} ** tau, with tau above 0 and at most 1000; not {tau}")
+        raise UsageError(f"--tau: the final density is {STEP} ** tau, with tau above 0 and at most 1000; not {value}")
     return float(STEP**value)
 
 

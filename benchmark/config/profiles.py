@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.config.density import with_density
-from benchmark.config.run_config import NAMED, RunConfig
-from benchmark.errors import UsageError
+from benchmark.config.run_config import LARGEST, MOST, NAMED, RunConfig
+from benchmark.errors import UsageError, plain, shortened
 from benchmark.registry import MODELS, STREAMS
 from strategies.registry import OPTIONS, STRATEGIES, Entry, RegistryError, StrategyTraits, UnknownName
 
@@ -43,7 +42,7 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
     """
     options = {name.replace("-", "_"): value for name, value in given.items()}
     if profile not in PROFILES:
-        raise UsageError(f"unknown profile {profile!r}: known are {', '.join(PROFILES)}")
+        raise UsageError(f"unknown profile {shortened(profile)}: known are {', '.join(PROFILES)}")
     if options.get("megabatches") == UNKNOWN:
         del options["megabatches"]
         if options.setdefault("known_length", False):
@@ -88,16 +87,23 @@ def complete_settings(strategy: Entry[StrategyTraits], given: Mapping[str, Any])
     Raises:
         UsageError: the strategy has none of that name, or the value is of another type or out of range.
     """
+    if not isinstance(given, Mapping):
+        raise UsageError(f"settings must hold one 'name: value' a line, not {shortened(given)}")
     settings = dict(strategy.settings)
     for name, value in given.items():
         if name not in settings:
-            raise UsageError(f"{strategy.name} has no setting {name!r}: it has {', '.join(settings) or 'none'}")
+            raise UsageError(
+                f"{strategy.name} has no setting {shortened(name)}: it has {', '.join(settings) or 'none'}"
+            )
+        flag = f"--set {name}={plain(value)}"
         try:
             settings[name] = TypeAdapter(strategy.setting_types[name]).validate_python(value)
         except ValidationError as error:
-            raise UsageError(f"--set {name}={value}: {error.errors()[0]['msg']} ({strategy.name})") from error
-        if settings[name] in (math.inf, -math.inf) or settings[name] != settings[name]:
-            raise UsageError(f"--set {name}={value}: a finite number is needed ({strategy.name})")
+            raise UsageError(f"{flag}: {error.errors()[0]['msg']} ({strategy.name})") from error
+        checked = settings[name]
+        limit = LARGEST if isinstance(checked, float) else MOST
+        if isinstance(checked, int | float) and not abs(checked) <= limit:
+            raise UsageError(f"{flag}: a finite number of at most {limit:g} is needed ({strategy.name})")
     return settings
 
 
@@ -115,11 +121,11 @@ def _first_problem(error: ValidationError) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, RunConfig.model_fields, n=1)
-        return f"unknown option {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+        return f"unknown option {shortened(name)}" + (f": did you mean {near[0]!r}?" if near else "")
     message = str(problem["msg"]).removeprefix("Value error, ")
     if isinstance(problem.get("ctx", {}).get("error"), UnknownName):
         return message
     flag = f"--{name.replace('_', '-')}: " if name else ""
     message += {"megabatches": f" or '{UNKNOWN}'", "shots": " or 'all'", "test_shots": " or 'all'"}.get(name, "")
     own = problem["type"] == "value_error"
-    return f"{flag}{message}" + (f", not {problem['input']!r}" if name and not own else "")
+    return f"{flag}{message}" + (f", not {shortened(problem['input'])}" if name and not own else "")

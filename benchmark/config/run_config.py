@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from benchmark.config.fields import option, with_role
 from benchmark.config.identity import Identity
+from benchmark.errors import plain, shortened
 from benchmark.registry import MODELS, STREAMS
 from strategies.learning.recipe import Control, LearningRateSchedule, Optimiser, Ties
 from strategies.pruning.schedules import FINAL_DENSITY
@@ -44,6 +45,22 @@ NAMED: dict[str, Registry[Any]] = {
 VERSIONED: dict[str, Registry[Any]] = {"score": SCORES, "schedule": SCHEDULES, "scope": DISTRIBUTIONS}
 """Options of a variant that have versions of their own."""
 
+RESOLUTIONS = (4, 1024)
+"""Smallest and largest height and width of images, in pixels."""
+
+MOST = 10**9
+"""Of anything that is counted. Larger numbers fit neither a store nor a clock."""
+
+LARGEST = 1e38
+"""Of numbers that are not counted: float32, in which networks are trained, holds hardly a larger one."""
+
+LAYER_DENSITIES = (1e-6, 1e6)
+"""Smallest and largest relative density of a layer: beyond them, sums over the weights of a network are inexact."""
+
+
+LONGEST_PATTERN = 200
+"""Characters of a pattern of layer names."""
+
 
 class RunConfig(BaseModel):
     """One run, complete: nothing is left to a default that could change later.
@@ -53,7 +70,7 @@ class RunConfig(BaseModel):
     only its last digits.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stream: str = option("protocol", "Stream", "which images, in which order")
     data: Literal["auto", "real", "synthetic"] = option(
@@ -63,20 +80,41 @@ class RunConfig(BaseModel):
         "auto",
         single=True,
     )
-    resolution: int = option("protocol", "Stream", "height and width of the images in pixels", ge=4, le=1024)
+    resolution: int = option(
+        "protocol", "Stream", "height and width of the images in pixels", ge=RESOLUTIONS[0], le=RESOLUTIONS[1]
+    )
     megabatches: int = option(
-        "protocol", "Stream", "B: how many megabatches the images arrive in; 'unknown' does not tell the learner", ge=1
+        "protocol",
+        "Stream",
+        "B: how many megabatches the images arrive in; 'unknown' does not tell the learner",
+        ge=1,
+        le=MOST,
     )
     shots: int | None = option(
-        "protocol", "Stream", "training images of each class, or 'all'  [default: the profile's, else all]", None, ge=1
+        "protocol",
+        "Stream",
+        "training images of each class, or 'all'  [default: the profile's, else all]",
+        None,
+        ge=1,
+        le=MOST,
     )
     test_shots: int | None = option(
-        "protocol", "Stream", "test images of each class, or 'all'  [default: the profile's, else all]", None, ge=1
+        "protocol",
+        "Stream",
+        "test images of each class, or 'all'  [default: the profile's, else all]",
+        None,
+        ge=1,
+        le=MOST,
     )
     replay: str = option("protocol", "Stream", "what is trained on at megabatch t: full, none, last or buffer", "full")
-    buffer_size: int = option("protocol", "Stream", "earlier images that bounded memories keep", 1000, ge=1)
+    buffer_size: int = option("protocol", "Stream", "earlier images that bounded memories keep", 1000, ge=1, le=MOST)
     wait: int = option(
-        "protocol", "Stream", "train on every w-th megabatch and the last, on all that has arrived since", 1, ge=1
+        "protocol",
+        "Stream",
+        "train on every w-th megabatch and the last, on all that has arrived since",
+        1,
+        ge=1,
+        le=MOST,
     )
     val_fraction: float = option(
         "protocol", "Stream", "part of each megabatch held out for validation", 0.1, gt=0, lt=1
@@ -129,12 +167,14 @@ class RunConfig(BaseModel):
     )
 
     model: str = option("protocol", "Training", "network architecture")
-    epochs: int = option("protocol", "Training", "epochs per megabatch", ge=1)
-    batch_size: int = option("protocol", "Training", "images per training batch", ge=2)
+    epochs: int = option("protocol", "Training", "epochs per megabatch", ge=1, le=MOST)
+    batch_size: int = option(
+        "protocol", "Training", "images per training batch; all of them where there are fewer", ge=2, le=MOST
+    )
     optimizer: Optimiser = option("protocol", "Training", "sgd or adamw", "sgd", earlier="sgd")
-    lr: float = option("protocol", "Training", "learning rate at the start of each megabatch", 0.1, gt=0)
+    lr: float = option("protocol", "Training", "learning rate at the start of each megabatch", 0.1, gt=0, le=LARGEST)
     momentum: float = option("protocol", "Training", "of SGD", 0.9, ge=0, lt=1)
-    weight_decay: float = option("protocol", "Training", "of the optimiser", 1e-4, ge=0)
+    weight_decay: float = option("protocol", "Training", "of the optimiser", 1e-4, ge=0, le=LARGEST)
     lr_schedule: LearningRateSchedule = option(
         "protocol",
         "Training",
@@ -190,16 +230,20 @@ class RunConfig(BaseModel):
     @field_validator("layer_density")
     @classmethod
     def _positive_densities(cls, densities: dict[str, float]) -> dict[str, float]:
+        smallest, largest = LAYER_DENSITIES
         for layer, value in densities.items():
-            if not 0 < value < float("inf"):
-                raise ValueError(f"a relative density is a positive number; {layer} has {value}")
+            if not layer.isprintable() or len(layer) > LONGEST_PATTERN:
+                raise ValueError(f"no layer is called {shortened(layer)}")
+            if not smallest <= value <= largest:
+                limits = f"a positive number, from {smallest:g} to {largest:g}"
+                raise ValueError(f"a relative density is {limits}; {plain(layer)} has {value}")
         return densities
 
     @field_validator("device")
     @classmethod
     def _device_form(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-            raise ValueError(f"unknown device {device!r}: auto, cpu, cuda or cuda:N")
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", device):
+            raise ValueError(f"unknown device {shortened(device)}: auto, cpu, cuda or cuda:N")
         return device
 
     @model_validator(mode="after")
