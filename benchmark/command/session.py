@@ -24,6 +24,7 @@ from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
 from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
+from benchmark.recording.spool import impatient
 from benchmark.recording.store import Store, check_place
 from benchmark.running.prepare import Prepared, prepare
 from benchmark.running.result import RunResult
@@ -87,7 +88,7 @@ class Session:
     def execute(
         self, runs: Sequence[Planned], *, jobs: int = 1, slim: bool = False, profile_trace: bool = False
     ) -> int:
-        """Check all runs, then carry them out, ``jobs`` at a time; returns how many failed.
+        """Check all runs, then carry them out, ``jobs`` at a time; returns how many failed, or were not recorded.
 
         ``slim`` records the networks that lose whole channels without them, too; ``profile_trace`` a profile of some
         training steps of each run.
@@ -112,9 +113,10 @@ class Session:
             processes = min(jobs, len(planned))
             work = in_turn(planned, place, loaded) if processes == 1 else at_once(planned, processes, place, store)
             finished = list(show(stack.enter_context(closing(work)), len(planned)))
-        if finished:
-            self._publish(store, finished if len(planned) > 1 else [])
-        return len(planned) - len(finished)
+        recorded = [result for result in finished if not result.undelivered]
+        if recorded:
+            self._publish(store, recorded if len(planned) > 1 else [])
+        return len(planned) - len(recorded)
 
     def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:
         self._say_stand_ins(runs)
@@ -139,7 +141,8 @@ class Session:
         """Refresh the boards, and show the heads of those that the ``compared`` runs are on."""
         folder = self.output / "leaderboards"
         try:
-            reports = publish([store.uri], folder, experiment=self.experiment)
+            with impatient():
+                reports = publish([store.uri], folder, experiment=self.experiment)
         except BoardError as error:
             raise UsageError(
                 f"the runs are tracked in {store.uri}, but their boards were not written: {error}"
@@ -165,6 +168,8 @@ def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[RunResu
             click.echo(f"Run {job.number}, {name_run(job.config)}: {summarise_briefly(outcome)}")
         for line in outcome.files:
             click.echo(line)
+        if outcome.undelivered:
+            say(f"Run {job.number} is not recorded: {outcome.undelivered}.")
         yield outcome
 
 

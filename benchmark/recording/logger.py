@@ -12,6 +12,8 @@ from avalanche.logging import BaseLogger
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from benchmark.recording.spool import SpoolingClient
+
 BATCH = 1000
 """Metric points of one request, the most that MLflow takes."""
 
@@ -24,10 +26,11 @@ class MLflowLogger(BaseLogger):
     curves. Names are made legal for MLflow; values that are not single numbers are passed over.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str):
+    def __init__(self, client: MlflowClient, run_id: str, artifact_uri: str):
         super().__init__()
         self.client = client
         self.run_id = run_id
+        self._artifact_uri = artifact_uri
         self._points: list[Metric] = []
 
     def log_single_metric(self, name: str, value: object, x_plot: int) -> None:
@@ -49,8 +52,13 @@ class MLflowLogger(BaseLogger):
 
     def artifacts(self) -> str:
         """Address of the run's files: a path where the store is on this machine."""
-        address = str(self.client.get_run(self.run_id).info.artifact_uri)
+        address = self._artifact_uri
         return url2pathname(urlparse(address).path) if address.startswith("file:") else address
+
+    @property
+    def undelivered(self) -> str:
+        """Once the run has ended, a line about what its server has not got, see :class:`SpoolingClient`; or empty."""
+        return self.client.undelivered if isinstance(self.client, SpoolingClient) else ""
 
     def flush(self) -> None:
         """Send the collected points."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
@@ -19,6 +19,7 @@ from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
+from benchmark.recording.spool import impatient, kept, log_inputs, why_away
 from leaderboards.errors import BoardError
 from leaderboards.glossary import to_tags
 from leaderboards.record import PREFIX
@@ -82,6 +83,7 @@ class Store:
             UsageError: the store cannot be reached or written.
         """
         self.parent = parent
+        self.output = output
         self.tags = dict(tags or {})
         self.uri = tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
         # MLflow and alembic report every table they make; a reader of this command has no use for it.
@@ -123,49 +125,59 @@ class Store:
     def group(self, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
         """A run that several runs belong to; its id. It ends FINISHED if all of them did, KILLED when interrupted."""
         run_id = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags or {})).info.run_id
-        try:
-            yield run_id
-        except BaseException as error:
-            self.client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
-            raise
-        unfinished = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status != 'FINISHED'"
-        failed = self.client.search_runs([self.experiment_id], unfinished, max_results=1)
-        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+        # Its runs have waited for a server that is away.
+        with kept(self.client, self.uri, run_id, self.output, wait=0) as client:
+            try:
+                yield run_id
+            except BaseException as error:
+                client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
+                raise
+            client.set_terminated(run_id, "FINISHED" if self._all_finished(run_id) else "FAILED")
 
-    def _log_dataset(self, run_id: str, dataset: Dataset) -> None:
-        """Write down what a run trains on.
-
-        MLflow first looks for a data set and then adds it: two runs that do so at once both add it, and one of them is
-        refused. It finds the other's when it asks again.
-        """
-        given = [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training and test")])]
+    def _all_finished(self, parent: str) -> bool:
+        """Whether all runs that belong to one have finished, as far as the store knows."""
+        unfinished = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}' and attributes.status != 'FINISHED'"
         try:
-            self.client.log_inputs(run_id, given)
-        except MlflowException:
-            self.client.log_inputs(run_id, given)
+            with impatient():
+                return not self.client.search_runs([self.experiment_id], unfinished, max_results=1)
+        except MlflowException as error:
+            if why_away(error) is None:
+                raise
+            return False
 
     @contextmanager
     def run(self, record: RunRecord) -> Iterator[MLflowLogger]:
         """A run that ends FINISHED, KILLED when interrupted, or FAILED with the reason as a tag.
 
-        The traceback of a failure is the artifact ``failure.txt``.
+        The traceback of a failure is the artifact ``failure.txt``. What a tracking server does not take, because it is
+        away, is kept in the output folder until it does; :attr:`MLflowLogger.undelivered` says so at the end.
+
+        Raises:
+            UsageError: the store is away before the run has begun.
         """
         tags = {**record.tags, **self.tags, **({MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {})}
-        run_id = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info.run_id
-        logger = MLflowLogger(self.client, run_id)
         try:
-            shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
-            self.client.log_batch(run_id, params=shown)
-            if record.dataset is not None:
-                self._log_dataset(run_id, record.dataset)
-            yield logger
-            logger.flush()
-        except BaseException as error:
-            interrupted = _is_interruption(error)
-            reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
-            self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
-            self.client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
-            if not interrupted:
-                self.client.log_text(run_id, traceback.format_exc(), "failure.txt")
-            raise
-        self.client.set_terminated(run_id, "FINISHED")
+            with reaching(self.uri), impatient():
+                begun = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info
+        except BoardError as error:
+            raise UsageError(str(error)) from error
+        run_id = begun.run_id
+        with kept(self.client, self.uri, run_id, self.output) as client:
+            logger = MLflowLogger(client, run_id, str(begun.artifact_uri))
+            try:
+                shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
+                client.log_batch(run_id, params=shown)
+                if record.dataset is not None:
+                    context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
+                    log_inputs(client, run_id, [DatasetInput(record.dataset, [context])])
+                yield logger
+                logger.flush()
+                client.set_terminated(run_id, "FINISHED")
+            except BaseException as error:
+                interrupted = _is_interruption(error)
+                reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+                client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
+                client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
+                if not interrupted:
+                    client.log_text(run_id, traceback.format_exc(), "failure.txt")
+                raise

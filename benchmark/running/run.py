@@ -61,7 +61,9 @@ def run(
         if logger is not None:
             files = write_artifacts(writers, Finished(config, strategy, stream.data), logger)
     series = {name: (list(steps), list(values)) for name, (steps, values) in evaluator.get_all_metrics().items()}
-    return RunResult(config, series, logger.run_id if logger else None, tuple(files))
+    if logger is None:
+        return RunResult(config, series)
+    return RunResult(config, series, logger.run_id, tuple(files), logger.undelivered)
 
 
 @contextmanager
