@@ -24,7 +24,7 @@ from benchmark.engines.processes import at_once
 from benchmark.errors import UsageError
 from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
-from benchmark.recording.spool import impatient
+from benchmark.recording.spool import LONGEST_TIMEOUT, impatient
 from benchmark.recording.store import Store, check_place
 from benchmark.running.prepare import Prepared, prepare
 from benchmark.running.result import RunResult
@@ -141,7 +141,7 @@ class Session:
         """Refresh the boards, and show the heads of those that the ``compared`` runs are on."""
         folder = self.output / "leaderboards"
         try:
-            with impatient():
+            with impatient(LONGEST_TIMEOUT):
                 reports = publish([store.uri], folder, experiment=self.experiment)
         except BoardError as error:
             raise UsageError(

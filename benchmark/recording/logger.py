@@ -12,7 +12,7 @@ from avalanche.logging import BaseLogger
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from benchmark.recording.spool import SpoolingClient
+from benchmark.recording.spool import left_over
 
 BATCH = 1000
 """Metric points of one request, the most that MLflow takes."""
@@ -57,8 +57,8 @@ class MLflowLogger(BaseLogger):
 
     @property
     def undelivered(self) -> str:
-        """Once the run has ended, a line about what its server has not got, see :class:`SpoolingClient`; or empty."""
-        return self.client.undelivered if isinstance(self.client, SpoolingClient) else ""
+        """Once the run has ended, a line about what its server has not got, and how to deliver it; or empty."""
+        return left_over(self.client)
 
     def flush(self) -> None:
         """Send the collected points."""

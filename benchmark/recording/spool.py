@@ -31,11 +31,12 @@ from benchmark.console import say
 FOLDER = "spool"
 """Folder in the output folder that holds a folder for each run that is under way, or was not delivered whole."""
 
-TIMEOUT = 10
-"""Seconds that a request may take, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise; twice as many after each timeout,
-for a server that is slow and not away."""
+TIMEOUT, LONGEST_TIMEOUT = 5, 120
+"""Seconds that a request of a delivery may take, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise: at first and at
+most. They are doubled after each timeout, for a server that is slow and not away."""
 
-LONGEST_TIMEOUT = 120
+PATIENCE = 30
+"""Seconds that a request may take that everything else waits for."""
 
 PAUSE, LONGEST_PAUSE = 0.5, 300.0
 """Seconds between two tries, the first and the longest; each is twice the one before."""
@@ -67,7 +68,7 @@ def is_served(uri: str) -> bool:
 
 
 @contextmanager
-def impatient(seconds: int = TIMEOUT) -> Iterator[None]:
+def impatient(seconds: int = PATIENCE) -> Iterator[None]:
     """A context in which MLflow's requests fail after so many seconds, at once where nobody listens.
 
     By itself MLflow's client goes on for minutes. What the environment says of it is left as it is.
@@ -98,7 +99,8 @@ def why_away(error: BaseException) -> str | None:
     link: BaseException | None = error
     while link is not None and link not in chain:
         chain.append(link)
-        link = link.__cause__ or link.__context__
+        inner = next((one for one in link.args if isinstance(one, BaseException)), None)
+        link = link.__cause__ or link.__context__ or inner
     answers = [one.response for one in chain if isinstance(one, requests.HTTPError) and one.response is not None]
     if answers:
         return _come_back(answers[0].status_code)
@@ -189,8 +191,10 @@ class Journal:
     def done(self, operation: dict[str, Any]) -> None:
         """The oldest operation has been delivered."""
         draft = self.folder / "delivered.new"
-        draft.write_text(str(operation["end"]))
-        draft.replace(self._delivered)
+        # Without the note it would be found on the server.
+        with suppress(OSError):
+            draft.write_text(str(operation["end"]))
+            draft.replace(self._delivered)
         self.start = operation["end"]
         if "folder" in operation:
             shutil.rmtree(self.folder / operation["folder"], ignore_errors=True)
@@ -222,7 +226,13 @@ class Journal:
 
 
 class Delivery:
-    """Carries out the operations of a journal on a server, one by one."""
+    """Carries out the operations of a journal on a server, one by one.
+
+    Attributes:
+        heard: when the server has answered a question about what has arrived, in seconds of the monotonic clock.
+    """
+
+    heard = -math.inf
 
     def __init__(self, journal: Journal, client: MlflowClient):
         self.journal = journal
@@ -267,11 +277,10 @@ class Delivery:
     def _missing(self, metrics: Sequence[Metric]) -> list[Metric]:
         """Those of the points that the server has not got."""
         run_id = self.journal.run_id
-        there = {
-            _identity(point)
-            for name in {point.key for point in metrics}
-            for point in self.client.get_metric_history(run_id, name)
-        }
+        there: set[tuple[str, int, int, str]] = set()
+        for name in {point.key for point in metrics}:
+            there.update(map(_identity, self.client.get_metric_history(run_id, name)))
+            self.heard = time.monotonic()
         return [point for point in metrics if _identity(point) not in there]
 
 
@@ -398,6 +407,8 @@ class SpoolingClient(MlflowClient):
         wait = 0.0 if interrupted else LAST_WAIT if wait is None else wait
         began = time.monotonic()
         with self._changed:
+            if self._closed:
+                return
             self._hurry = True
             self._changed.notify_all()
             if self._away_since and wait and self._pending():
@@ -408,7 +419,7 @@ class SpoolingClient(MlflowClient):
             try:
                 while self._pending():
                     now = time.monotonic()
-                    if self._away_since and now >= max(began, self._away_since) + wait:
+                    if self._away_since and now >= max(began, self._away_since, self._delivery.heard) + wait:
                         break
                     if interrupted and now >= began + FAREWELL:
                         break
@@ -437,9 +448,17 @@ class SpoolingClient(MlflowClient):
         with self._changed:
             self._journal.append(operation)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._deliver, name="delivery", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="delivery", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+
+    def _work(self) -> None:
+        try:
+            self._deliver()
+        except Exception as error:  # Of the disk, say: nobody waits for this thread then.
+            with self._changed:
+                self._refusal, self._away_since = error, time.monotonic()
+                self._changed.notify_all()
 
     def _deliver(self) -> None:
         """Deliver what is written, until there is nothing more to come."""
@@ -505,13 +524,18 @@ def kept(
     spooling = SpoolingClient(uri, run_id, output)
     try:
         yield spooling
+        spooling.close(wait=wait)
     except BaseException as error:
         spooling.close(interrupted=not isinstance(error, Exception), wait=wait)
         if spooling.undelivered:
             say(f"Run {run_id}: {spooling.undelivered}.")
         raise
-    spooling.close(wait=wait)
     spooling.raise_refusal()
+
+
+def left_over(client: MlflowClient) -> str:
+    """Once a run has ended, a line about what its server has not got, and how to deliver it; or empty."""
+    return client.undelivered if isinstance(client, SpoolingClient) else ""
 
 
 def deliver(folder: Path, uri: str | None = None) -> str:

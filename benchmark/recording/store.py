@@ -15,11 +15,12 @@ from mlflow.entities import DatasetInput, InputTag, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
+from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
-from benchmark.recording.spool import impatient, kept, log_inputs, why_away
+from benchmark.recording.spool import impatient, kept, left_over, log_inputs, why_away
 from leaderboards.errors import BoardError
 from leaderboards.glossary import to_tags
 from leaderboards.record import PREFIX
@@ -133,6 +134,8 @@ class Store:
                 client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
                 raise
             client.set_terminated(run_id, "FINISHED" if self._all_finished(run_id) else "FAILED")
+        if left := left_over(client):
+            say(f"Note: {left}.")
 
     def _all_finished(self, parent: str) -> bool:
         """Whether all runs that belong to one have finished, as far as the store knows."""

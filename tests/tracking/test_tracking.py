@@ -102,6 +102,14 @@ def test_artifacts_lie_under_an_absolute_address(store):
     assert store.client.get_run(logger.run_id).info.artifact_uri.startswith("file:///")
 
 
+def test_a_local_store_is_written_at_once(store):
+    with store.run(RunRecord("local", {}, {})) as logger:
+        logger.log_single_metric("series", 1.0, 0)
+        logger.flush()
+        assert store.client.get_run(logger.run_id).data.metrics == {"series": 1.0}
+    assert not logger.undelivered and not (store.output / "spool").exists()
+
+
 def test_provenance_names_versions_and_hardware():
     tags = provenance()
     for name in ("commit", "dirty", "hardware", "python", "version.torch", "version.avalanche-lib"):
