@@ -27,6 +27,7 @@ from benchmark.errors import UsageError
 from benchmark.recording.ledger import Ledger
 from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
+from benchmark.recording.spool import LONGEST_TIMEOUT, impatient
 from benchmark.recording.store import Store, check_place
 from benchmark.running.checkpoint import clear_checkpoints
 from benchmark.running.course import Course, Policy
@@ -103,7 +104,7 @@ class Session:
         policy: Policy | None = None,
         interruption: Interruption | None = None,
     ) -> int:
-        """Check all runs, then carry out what is not done, ``jobs`` at a time; returns how many failed.
+        """Check all runs, then carry out what is not done, ``jobs`` at a time; returns how many were not recorded.
 
         ``slim`` records the networks that lose whole channels without them, too; ``profile_trace`` a profile of some
         training steps of each run. ``policy`` says what is done about runs that were begun before, ``interruption``
@@ -142,10 +143,10 @@ class Session:
                 else in_turn(waiting, place, loaded, interruption)
             )
             for outcome in show(stack.enter_context(closing(work)), len(planned)):
-                if isinstance(outcome, Failure) or (isinstance(outcome, Left) and outcome.failed):
-                    failed += 1
-                elif outcome.run_id is not None:
-                    finished.append(outcome.run_id)
+                run_id = recorded(outcome)
+                finished += [] if run_id is None else [run_id]
+                # A run that another process has under way has neither failed nor finished.
+                failed += run_id is None and not (isinstance(outcome, Left) and not outcome.failed)
         if finished:
             self._publish(store, finished if len(planned) > 1 else [])
         return failed
@@ -182,7 +183,8 @@ class Session:
         """Refresh the boards, and show the heads of those that the ``compared`` runs, by their ids, are on."""
         folder = self.output / "leaderboards"
         try:
-            reports = publish([store.uri], folder, experiment=self.experiment, say=say)
+            with impatient(LONGEST_TIMEOUT):
+                reports = publish([store.uri], folder, experiment=self.experiment, say=say)
         except BoardError as error:
             raise UsageError(
                 f"the runs are tracked in {store.uri}, but their boards were not written: {error}"
@@ -209,7 +211,18 @@ def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[Outcome
                 click.echo(f"Run {job.number}, {name_run(job.config)}: {summarise_briefly(outcome)}")
             for line in outcome.files:
                 click.echo(line)
+            if outcome.undelivered:
+                say(f"Run {job.number} is not recorded: {outcome.undelivered}.")
         yield outcome
+
+
+def recorded(outcome: Outcome) -> str | None:
+    """Id of the finished run, now or before, that boards are made from; None where there is none."""
+    if isinstance(outcome, Failure):
+        return None
+    if isinstance(outcome, Left):
+        return None if outcome.failed else outcome.run_id
+    return None if outcome.undelivered else outcome.run_id
 
 
 def say_courses(jobs: Sequence[Job], courses: Sequence[Course]) -> None:

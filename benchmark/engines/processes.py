@@ -23,6 +23,7 @@ from mlflow.entities import RunTag
 
 from benchmark.console import say
 from benchmark.engines.job import Failure, Job, Outcome, Place, announce, carry_out
+from benchmark.recording.spool import FAREWELL, impatient
 from benchmark.recording.store import Store
 from benchmark.running.interruption import Interrupted, Interruption
 from benchmark.streams.loading.images import StreamData
@@ -178,7 +179,7 @@ def _close_runs(store: Store, worker: _Worker, status: str, reason: str) -> None
     """Give the runs that a process left unfinished in the store their ``status``."""
     unfinished = f"tags.`{WORKER_TAG}` = '{worker.name}' and attributes.status = 'RUNNING'"
     try:
-        with reaching(store.uri):
+        with impatient(FAREWELL), reaching(store.uri):
             for left in store.client.search_runs([store.experiment_id], unfinished):
                 store.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
                 store.client.set_terminated(left.info.run_id, status)
@@ -245,7 +246,7 @@ def _follow_parent(place: Place) -> None:
     assert parent is not None
     parent.join()
     if place.parent is not None:
-        with suppress(BoardError), reaching(place.tracking_uri):
+        with suppress(BoardError), impatient(), reaching(place.tracking_uri):
             MlflowClient(place.tracking_uri).set_terminated(place.parent, "KILLED")
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -13,6 +13,8 @@ from avalanche.logging import BaseLogger
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from benchmark.recording.spool import left_over
+
 BATCH = 1000
 """Metric points of one request, the most that MLflow takes."""
 
@@ -28,12 +30,13 @@ class MLflowLogger(BaseLogger):
         emitted: (name, step) -> how many points there were, over the whole run.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str):
+    def __init__(self, client: MlflowClient, run_id: str, artifact_uri: str):
         super().__init__()
         self.client = client
         self.run_id = run_id
         self.emitted: Counter[tuple[str, int]] = Counter()
         self._recorded: Counter[tuple[str, int]] = Counter()
+        self._artifact_uri = artifact_uri
         self._points: list[Metric] = []
 
     def go_on(self) -> None:
@@ -64,8 +67,13 @@ class MLflowLogger(BaseLogger):
 
     def artifacts(self) -> str:
         """Address of the run's files: a path where the store is on this machine."""
-        address = str(self.client.get_run(self.run_id).info.artifact_uri)
+        address = self._artifact_uri
         return url2pathname(urlparse(address).path) if address.startswith("file:") else address
+
+    @property
+    def undelivered(self) -> str:
+        """Once the run has ended, a line about what its server has not got, and how to deliver it; or empty."""
+        return left_over(self.client)
 
     def flush(self) -> None:
         """Send the collected points."""

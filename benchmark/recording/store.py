@@ -10,16 +10,18 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, Param, RunInfo, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
+from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
 from benchmark.recording.creation import check_store, make_store, try_to_write
 from benchmark.recording.heartbeat import heartbeat, signs_of_life
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
+from benchmark.recording.spool import FOLDER, Away, InUse, deliver, impatient, kept, left_over, log_inputs, why_away
 from leaderboards.addresses import is_database, sqlite_address, sqlite_file
 from leaderboards.errors import BoardError
 from leaderboards.glossary import to_tags
@@ -99,6 +101,7 @@ class Store:
             UsageError: the store cannot be reached or written, or is none.
         """
         self.parent = parent
+        self.output = output
         self.tags = dict(tags or {})
         # MLflow and alembic report every table they make; a reader of this command has no use for it.
         for name in ("mlflow", "alembic"):
@@ -154,36 +157,51 @@ class Store:
         """A run that several runs belong to; its id. It ends FINISHED if all of them did, KILLED when interrupted."""
         signs = signs_of_life()
         run_id = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **signs}).info.run_id
+        # Its runs have waited for a server that is away.
+        with kept(self.client, self.uri, run_id, self.output, wait=0) as client:
+            try:
+                with heartbeat(self.client, run_id):
+                    yield run_id
+            except BaseException as error:
+                client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
+                raise
+            client.set_terminated(run_id, "FINISHED" if self._all_finished(run_id) else "FAILED")
+        if left := left_over(client):
+            say(f"Note: {left}.")
+
+    def _all_finished(self, parent: str) -> bool:
+        """Whether all runs that belong to one have finished, as far as the store knows."""
+        unfinished = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}' and attributes.status != 'FINISHED'"
         try:
-            with heartbeat(self.client, run_id):
-                yield run_id
-        except BaseException as error:
-            self.client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
-            raise
-        unfinished = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status != 'FINISHED'"
-        failed = self.client.search_runs([self.experiment_id], unfinished, max_results=1)
-        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+            with impatient():
+                return not self.client.search_runs([self.experiment_id], unfinished, max_results=1)
+        except MlflowException as error:
+            if why_away(error) is None:
+                raise
+            return False
 
-    def _log_dataset(self, run_id: str, dataset: Dataset) -> None:
-        """Write down what a run trains on.
+    def _go_on_with(self, run_id: str, tags: Mapping[str, str]) -> RunInfo:
+        """Let an earlier run be under way again, and count how often that was done.
 
-        MLflow first looks for a data set and then adds it: two runs that do so at once both add it, and one of them is
-        refused. It finds the other's when it asks again.
+        Raises:
+            UsageError: what is kept of it could not be delivered.
         """
-        given = [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training and test")])]
+        folder = self.output / FOLDER / run_id
         try:
-            self.client.log_inputs(run_id, given)
-        except MlflowException:
-            self.client.log_inputs(run_id, given)
-
-    def _go_on_with(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Let an earlier run be under way again, and count how often that was done."""
-        earlier = self.client.get_run(run_id).data.tags
-        resumed = {PREFIX + "resumed": str(int(earlier.get(PREFIX + "resumed", 0)) + 1)}
+            if folder.is_dir():
+                # Points that the store has not got would be recorded twice.
+                deliver(folder, self.uri)
+        except (Away, InUse) as error:
+            raise UsageError(
+                f"run {run_id} cannot go on before all that is kept of it is delivered: {error}"
+            ) from error
+        run = self.client.get_run(run_id)
+        resumed = {PREFIX + "resumed": str(int(run.data.tags.get(PREFIX + "resumed", 0)) + 1)}
         self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in {**tags, **resumed}.items()])
-        if PREFIX + "failure" in earlier:
+        if PREFIX + "failure" in run.data.tags:
             self.client.delete_tag(run_id, PREFIX + "failure")
         self.client.update_run(run_id, status="RUNNING")
+        return run.info
 
     def close(self, run_id: str) -> None:
         """Mark a run whose process is gone as killed."""
@@ -194,33 +212,43 @@ class Store:
     def run(self, record: RunRecord, *, resume: str | None = None) -> Iterator[MLflowLogger]:
         """A run that ends FINISHED, KILLED when interrupted, or FAILED with the reason as a tag.
 
-        The traceback of a failure is the artifact ``failure.txt``. With ``resume``, the id of an earlier run, that one
-        goes on.
+        The traceback of a failure is the artifact ``failure.txt``. What a tracking server does not take, because it is
+        away, is kept in the output folder until it does; :attr:`MLflowLogger.undelivered` says so at the end. With
+        ``resume``, the id of an earlier run, that one goes on.
+
+        Raises:
+            UsageError: the store is away before the run has begun.
         """
         tags = {**record.tags, **self.tags, **({MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {})}
         tags |= signs_of_life()
-        if resume is None:
-            run_id = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info.run_id
-        else:
-            run_id = resume
-            self._go_on_with(run_id, tags)
-        logger = MLflowLogger(self.client, run_id)
         try:
-            with heartbeat(self.client, run_id):
-                shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
-                self.client.log_batch(run_id, params=shown)
-                if record.dataset is not None:
-                    self._log_dataset(run_id, record.dataset)
-                if resume is not None:
-                    logger.go_on()
-                yield logger
-                logger.flush()
-        except BaseException as error:
-            interrupted = _is_interruption(error)
-            reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
-            self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
-            self.client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
-            if not interrupted:
-                self.client.log_text(run_id, traceback.format_exc(), "failure.txt")
-            raise
-        self.client.set_terminated(run_id, "FINISHED")
+            with reaching(self.uri), impatient():
+                if resume is None:
+                    begun = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info
+                else:
+                    begun = self._go_on_with(resume, tags)
+        except BoardError as error:
+            raise UsageError(str(error)) from error
+        run_id = begun.run_id
+        with kept(self.client, self.uri, run_id, self.output) as client:
+            logger = MLflowLogger(client, run_id, str(begun.artifact_uri))
+            try:
+                with heartbeat(self.client, run_id):
+                    shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
+                    client.log_batch(run_id, params=shown)
+                    if record.dataset is not None:
+                        context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
+                        log_inputs(client, run_id, [DatasetInput(record.dataset, [context])])
+                    if resume is not None:
+                        logger.go_on()
+                    yield logger
+                    logger.flush()
+                client.set_terminated(run_id, "FINISHED")
+            except BaseException as error:
+                interrupted = _is_interruption(error)
+                reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+                client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
+                client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
+                if not interrupted:
+                    client.log_text(run_id, traceback.format_exc(), "failure.txt")
+                raise

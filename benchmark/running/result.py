@@ -16,12 +16,14 @@ class RunResult:
         series: metric name -> (steps, values); the step of an anytime series is the megabatch, from 1.
         run_id: of the MLflow run, if it was tracked.
         files: a line for each file that was asked for beside the usual ones.
+        undelivered: a line about what the tracking server has not got of the run; empty where it has all.
     """
 
     config: RunConfig
     series: dict[str, tuple[list[int], list[float]]]
     run_id: str | None = None
     files: tuple[str, ...] = ()
+    undelivered: str = ""
 
     def final(self, name: str) -> float:
         """Last value of a metric.

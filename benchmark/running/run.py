@@ -91,7 +91,9 @@ def run(
         keeper.file.remove()
     measured = strategy.evaluator.get_all_metrics()
     series = {name: (list(steps), list(values)) for name, (steps, values) in measured.items()}
-    return RunResult(config, series, logger.run_id if logger else None, tuple(files))
+    if logger is None:
+        return RunResult(config, series)
+    return RunResult(config, series, logger.run_id, tuple(files), logger.undelivered)
 
 
 @contextmanager

@@ -1,16 +1,10 @@
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from urllib.request import urlopen
 
 import pytest
 import torch
@@ -108,6 +102,14 @@ def test_artifacts_lie_under_an_absolute_address(store):
     assert store.client.get_run(logger.run_id).info.artifact_uri.startswith("file:///")
 
 
+def test_a_local_store_is_written_at_once(store):
+    with store.run(RunRecord("local", {}, {})) as logger:
+        logger.log_single_metric("series", 1.0, 0)
+        logger.flush()
+        assert store.client.get_run(logger.run_id).data.metrics == {"series": 1.0}
+    assert not logger.undelivered and not (store.output / "spool").exists()
+
+
 def test_provenance_names_versions_and_hardware():
     tags = provenance()
     for name in ("commit", "dirty", "hardware", "python", "version.torch", "version.avalanche-lib"):
@@ -182,39 +184,6 @@ def test_an_unreachable_server_is_refused_at_once(tmp_path, uri):
 def test_a_wrong_store_address_is_refused(tmp_path):
     with pytest.raises(UsageError, match="tracking store"):
         Store("nonsense://somewhere", tmp_path, "tests")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A real ``mlflow server`` on the loopback address."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            if process.poll() is not None:
-                break
-            try:
-                with urlopen(f"{uri}/health", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.5)
-        else:
-            process.kill()
-        assert process.poll() is None, (folder / "log").read_text()[-2000:]
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
 
 
 @pytest.mark.slow
