@@ -10,6 +10,15 @@ ASKED = os.environ.get("ANYTIME_BENCH_SOAK")
 """Number of cases of the long form, each time others."""
 
 
+KILLS = os.environ.get("ANYTIME_BENCH_KILLS")
+"""Number of kills of the long form."""
+
+
+def kills(short: int) -> int:
+    """How often something is killed: ``short`` times, unless ``ANYTIME_BENCH_KILLS`` says otherwise."""
+    return int(KILLS or short)
+
+
 def cases(short: int) -> settings:
     """Of a law that is tried on ``short`` cases, always the same, unless ``ANYTIME_BENCH_SOAK`` says otherwise."""
     return settings(

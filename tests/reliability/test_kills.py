@@ -1,19 +1,19 @@
 """A command that is killed at any moment, and given again, ends as if nothing had happened.
 
-In the long form, ANYTIME_BENCH_SOAK is the number of kills.
+In the long form (``tox -e soak``) ANYTIME_BENCH_KILLS is their number.
 """
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
 from aftermath import Aftermath, differences
+from soak import kills
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("ANYTIME_BENCH_SOAK", "10"))
+KILLS = kills(4)
 
 STRATEGIES = {
     "dense": (),

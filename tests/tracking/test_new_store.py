@@ -15,6 +15,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (children find it i
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from soak import kills
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -28,7 +29,7 @@ from leaderboards.soundness import flaw
 FORKED = get_context("fork")
 """Children that have their libraries already."""
 
-KILLS = int(os.environ.get("ANYTIME_BENCH_SOAK", "3"))
+KILLS = kills(3)
 
 STATEMENTS = 1700
 """Of SQL that a command needs, about, until it has a new store with an experiment and a run; 1683 of them for its
