@@ -85,14 +85,14 @@ def at_once(
                     busy.remove(worker)
                     if isinstance(outcome, Failure) and outcome.unfit:
                         _end([worker])
-                        _close_runs(store, worker, "FAILED", outcome.reason)
+                        _close_runs(store, [worker], "FAILED", outcome.reason)
                     else:
                         idle.append(worker)
                     yield worker.job, outcome
         finally:
             _end([*busy, *idle])
-            for worker in busy:
-                _close_runs(store, worker, "KILLED", "interrupted")
+            if busy:
+                _close_runs(store, busy, "KILLED", "interrupted")
 
 
 class _Worker:
@@ -175,16 +175,18 @@ def _end(workers: Sequence[_Worker]) -> None:
         worker.connection.close()
 
 
-def _close_runs(store: Store, worker: _Worker, status: str, reason: str) -> None:
-    """Give the runs that a process left unfinished in the store their ``status``."""
-    unfinished = f"tags.`{WORKER_TAG}` = '{worker.name}' and attributes.status = 'RUNNING'"
+def _close_runs(store: Store, workers: Sequence[_Worker], status: str, reason: str) -> None:
+    """Give the runs that processes left unfinished in the store their ``status``."""
     try:
         with impatient(FAREWELL), reaching(store.uri):
-            for left in store.client.search_runs([store.experiment_id], unfinished):
-                store.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
-                store.client.set_terminated(left.info.run_id, status)
+            for worker in workers:
+                unfinished = f"tags.`{WORKER_TAG}` = '{worker.name}' and attributes.status = 'RUNNING'"
+                for left in store.client.search_runs([store.experiment_id], unfinished):
+                    store.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
+                    store.client.set_terminated(left.info.run_id, status)
     except BoardError as error:
-        say(f"Note: run {worker.job.number} may still be marked as running: {error}")
+        runs = ", ".join(f"run {worker.job.number}" for worker in workers)
+        say(f"Note: may still be marked as running: {runs}: {error}")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ LAST_PAUSE = 5.0
 LAST_WAIT = 30.0
 """Seconds that a run whose training is over waits for a server that does not answer."""
 
-FAREWELL = 3
+FAREWELL = 2
 """Seconds that an interrupted run has to say so to a server that answers."""
 
 KEEP_TRYING = frozenset({408, 429})
