@@ -36,6 +36,7 @@ from benchmark.running.prepare import Prepared, prepare
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
 from leaderboards.publish import publish
+from leaderboards.store import reaching
 from leaderboards.terminal import board_head
 from strategies.registry import PRUNING, STRATEGIES
 
@@ -124,9 +125,7 @@ class Session:
             Job(number, one.config, run.profile, tuple(a for a in asked if a != "slim" or can_be_slimmed(one.config)))
             for number, (one, run) in enumerate(zip(prepared, runs, strict=True), start=1)
         ]
-        ledger = Ledger(store)
-        courses = [course_of(one, ledger, place) for one in prepared]
-        self._tidy(store, ledger, place, {course.run_id for course in courses if course.action == "go on"})
+        courses = self._survey(prepared, store, place)
         say_courses(planned, courses)
         left = [course for course in courses if course.action == "leave"]
         waiting = [job for job, course in zip(planned, courses, strict=True) if course.action != "leave"]
@@ -151,14 +150,26 @@ class Session:
             self._publish(store, finished if len(planned) > 1 else [])
         return failed
 
-    def _tidy(self, store: Store, ledger: Ledger, place: Place, resumed: Collection[str | None]) -> None:
-        """Close what processes have left that are gone, but for runs that are about to be gone on with."""
-        abandoned = [run for run in ledger.abandoned() if run.run_id not in resumed]
-        for run in abandoned:
-            store.close(run.run_id)
+    def _survey(self, prepared: Sequence[Prepared], store: Store, place: Place) -> list[Course]:
+        """What becomes of each run; and what processes have left that are gone is closed, unless it is gone on with.
+
+        Raises:
+            UsageError: the store is away, or a run was interrupted and could only go on with other code.
+        """
+        try:
+            with reaching(store.uri), impatient():
+                ledger = Ledger(store)
+                courses = [course_of(one, ledger, place) for one in prepared]
+                resumed = {course.run_id for course in courses if course.action == "go on"}
+                abandoned = [run for run in ledger.abandoned() if run.run_id not in resumed]
+                for run in abandoned:
+                    store.close(run.run_id)
+        except BoardError as error:
+            raise UsageError(str(error)) from error
         if abandoned:
             say(f"Note: {len(abandoned)} runs whose processes are gone are marked as killed now.")
         clear_checkpoints(place.checkpoints, ledger.finished())
+        return courses
 
     def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:
         self._say_stand_ins(runs)
