@@ -31,13 +31,13 @@ def main(output: Path, tracking_uri: str | None) -> None:
     if not output.is_dir():
         click.echo(f"Error: there is no folder {output}: name the --output of the runs", err=True)
         sys.exit(2)
-    from benchmark.recording.spool import FOLDER, Away, InUse, deliver, is_served
+    from benchmark.recording.spool import FOLDER, Away, InUse, deliver, is_served, spools
 
     if tracking_uri is not None and not is_served(tracking_uri):
         click.echo(f"Error: --tracking-uri {tracking_uri} is no address of a server (http:// or https://)", err=True)
         sys.exit(2)
     left = False
-    folders = sorted(path.parent for path in (output / FOLDER).glob("*/journal.jsonl"))
+    folders = spools(output)
     if not folders:
         click.echo(f"Nothing is kept in {output / FOLDER}.")
     try:

@@ -29,7 +29,7 @@ Examples:
 
 Options marked NAME, N or X, --density and --set may be repeated: the runs are all combinations.
 A value comes from the command line, else from --config, else from --profile, else from the stream.
-Exit codes: 0 all runs finished, 1 a run failed, 2 wrong use, 130 interrupted (SIGTERM: 143).
+Exit codes: 0 all runs finished or are under way elsewhere, 1 a run failed, 2 wrong use, 130 interrupted (SIGTERM: 143).
 """
 
 

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from avalanche.training.templates import SupervisedTemplate
@@ -248,18 +249,31 @@ class Resources(TestMetric):
         super().__init__()
         self._seconds = 0.0
         self._started = 0.0
+        self._runs = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The time so far: a clock means nothing to another process."""
+        running = time.perf_counter() - self._started if self._runs else 0.0
+        return {**self.__dict__, "_seconds": self._seconds + running}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on from now."""
+        self.__dict__.update(state)
+        self._started = time.perf_counter()
 
     def before_training(self, strategy: SupervisedTemplate) -> None:
         """Start the clock, and at first the memory mark."""
         if not self._started:
             _reset_peak(strategy.device)
         self._started = time.perf_counter()
+        self._runs = True
 
     def after_training_exp(self, strategy: SupervisedTemplate) -> None:
         """Stop the clock once the device is done."""
         if strategy.device.type == "cuda":
             torch.cuda.synchronize(strategy.device)
         self._seconds += time.perf_counter() - self._started
+        self._runs = False
 
     def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
         """Time and memory up to this megabatch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -65,8 +66,15 @@ def _sources(package: str) -> bytes:
 
 
 def _files(package: str) -> Iterator[tuple[str, Path]]:
-    spec = find_spec(package)
+    try:
+        spec = find_spec(package)
+    except ValueError:
+        # A script or a notebook: what is known of it is the file it may have.
+        spec = None
     if spec is None:
+        file = getattr(sys.modules.get(package), "__file__", None)
+        if file is not None:
+            yield package, Path(file)
         return
     if not spec.submodule_search_locations:
         if spec.origin:
@@ -74,7 +82,8 @@ def _files(package: str) -> Iterator[tuple[str, Path]]:
         return
     for place in spec.submodule_search_locations:
         for path in Path(place).rglob("*.py"):
-            yield f"{package}/{path.relative_to(place).as_posix()}", path
+            if path.is_file():
+                yield f"{package}/{path.relative_to(place).as_posix()}", path
 
 
 def _others(config: RunConfig) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from benchmark.recording.spool import impatient
 from leaderboards.record import PREFIX
 
 PROCESS = "process"
-"""Tag: machine, its boot, process id and the moment that the process started at."""
+"""Tag: machine and its boot, process id and the moment that the process started at."""
 
 HEARTBEAT = "heartbeat"
 """Tag: seconds since the epoch, when the process was last heard of."""
@@ -31,8 +32,7 @@ SILENCE = 600.0
 
 def own_process() -> str:
     """This process, told apart from all others, also from a later one of the same number."""
-    process = psutil.Process()
-    return f"{socket.gethostname()} {_boot()} {process.pid} {process.create_time():.2f}"
+    return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
 
 
 def is_alive(tags: Mapping[str, str]) -> bool:
@@ -41,13 +41,15 @@ def is_alive(tags: Mapping[str, str]) -> bool:
     On this machine that is looked up; of another one its last sign of life decides, and a run without any signs is
     taken for gone.
     """
-    parts = tags.get(PROCESS, "").rsplit(" ", 3)
-    if len(parts) == 4 and (parts[0], parts[1]) == (socket.gethostname(), _boot()):
+    machine, _, process = tags.get(PROCESS, "").partition(" ")
+    if machine == _machine():
+        number, _, started = process.partition(" ")
         try:
-            process = psutil.Process(int(parts[2]))
-            return abs(process.create_time() - float(parts[3])) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.Error, ValueError):
+            return number.isdecimal() and _started(int(number)) == started
+        except psutil.NoSuchProcess:
             return False
+        except psutil.AccessDenied:
+            pass  # Of another user: its signs have to do.
     try:
         return time.time() - float(tags[HEARTBEAT]) < SILENCE
     except (KeyError, ValueError):
@@ -83,9 +85,28 @@ def heartbeat(client: MlflowClient, run_id: str, interval: float = INTERVAL) -> 
 
 
 @cache
-def _boot() -> str:
-    """Which start of the machine this is; the moment of it where Linux does not give it a name."""
+def _machine() -> str:
+    """The machine, which start of it this is, and within which bounds process ids count there, as in a container."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        bounds = Path("/proc/self/ns/pid").readlink().name
     except OSError:
-        return f"{psutil.boot_time():.0f}"
+        boot, bounds = f"{psutil.boot_time():.0f}", ""
+    return "/".join((socket.gethostname(), boot, bounds)).replace(" ", "-")
+
+
+def _started(number: int) -> str:
+    """When a process started, by a clock that nobody sets where there is one.
+
+    Raises:
+        psutil.NoSuchProcess: there is none, or it has ended and nobody has asked for its exit code.
+        psutil.AccessDenied: nothing is to be known of it.
+    """
+    process = psutil.Process(number)
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise psutil.NoSuchProcess(number)
+    try:
+        # The name of the program, in brackets, may hold anything; the 22nd field counts from the boot.
+        return Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return f"{process.create_time():.0f}"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import torch
 from avalanche.logging import BaseLogger
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
 
 from benchmark.recording.spool import left_over
+from leaderboards.record import PREFIX
 
 BATCH = 1000
 """Metric points of one request, the most that MLflow takes."""
@@ -28,21 +30,31 @@ class MLflowLogger(BaseLogger):
 
     Attributes:
         emitted: (name, step) -> how many points there were, over the whole run.
+        is_put_back: false as long as an earlier run that goes on has not been put back to where it was.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, artifact_uri: str):
+    def __init__(self, client: MlflowClient, run_id: str, artifact_uri: str, *, is_put_back: bool = True):
         super().__init__()
         self.client = client
         self.run_id = run_id
+        self.is_put_back = is_put_back
         self.emitted: Counter[tuple[str, int]] = Counter()
         self._recorded: Counter[tuple[str, int]] = Counter()
         self._artifact_uri = artifact_uri
         self._points: list[Metric] = []
 
-    def go_on(self) -> None:
-        """Record no point again that the run has already; to be called before the first one."""
-        for name in self.client.get_run(self.run_id).data.metrics:
+    def go_on(self, tags: Mapping[str, str]) -> None:
+        """The run has been put back: no point is recorded again that it has, and ``tags`` describe it from now on.
+
+        To be called before the first point. Where the code was another one, the tag ``resumed_from_code`` says so.
+        """
+        run = self.client.get_run(self.run_id)
+        for name in run.data.metrics:
             self._recorded.update((name, m.step) for m in self.client.get_metric_history(self.run_id, name))
+        before, now = (described.get(PREFIX + "code", "") for described in (run.data.tags, tags))
+        changed = {PREFIX + "resumed_from_code": before} if before != now else {}
+        self.client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in {**tags, **changed}.items()])
+        self.is_put_back = True
 
     def log_single_metric(self, name: str, value: object, x_plot: int) -> None:
         """Collect one point."""

@@ -538,6 +538,11 @@ def left_over(client: MlflowClient) -> str:
     return client.undelivered if isinstance(client, SpoolingClient) else ""
 
 
+def spools(output: Path) -> list[Path]:
+    """Folders of the runs of which something is kept in an output folder."""
+    return sorted(path.parent for path in (output / FOLDER).glob("*/journal.jsonl"))
+
+
 def deliver(folder: Path, uri: str | None = None) -> str:
     """Deliver what is kept of one run in ``folder``; returns its id.
 

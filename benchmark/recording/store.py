@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, InputTag, Param, RunInfo, RunTag
+from mlflow.entities import DatasetInput, InputTag, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
@@ -18,7 +18,7 @@ from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
 from benchmark.recording.creation import check_store, make_store, try_to_write
-from benchmark.recording.heartbeat import heartbeat, signs_of_life
+from benchmark.recording.heartbeat import heartbeat, is_alive, signs_of_life
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
 from benchmark.recording.spool import FOLDER, Away, InUse, deliver, impatient, kept, left_over, log_inputs, why_away
@@ -180,8 +180,10 @@ class Store:
                 raise
             return False
 
-    def _go_on_with(self, run_id: str, tags: Mapping[str, str]) -> RunInfo:
+    def _go_on_with(self, run_id: str, tags: Mapping[str, str]) -> Run:
         """Let an earlier run be under way again, and count how often that was done.
+
+        What it was recorded with stays until it has been put back: see :meth:`MLflowLogger.go_on`.
 
         Raises:
             UsageError: what is kept of it could not be delivered.
@@ -196,15 +198,21 @@ class Store:
                 f"run {run_id} cannot go on before all that is kept of it is delivered: {error}"
             ) from error
         run = self.client.get_run(run_id)
+        if run.info.status == "FINISHED":
+            raise UsageError(f"run {run_id} had finished; it is recorded now, and the same command takes it as done")
         resumed = {PREFIX + "resumed": str(int(run.data.tags.get(PREFIX + "resumed", 0)) + 1)}
         self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in {**tags, **resumed}.items()])
         if PREFIX + "failure" in run.data.tags:
             self.client.delete_tag(run_id, PREFIX + "failure")
         self.client.update_run(run_id, status="RUNNING")
-        return run.info
+        return run
 
     def close(self, run_id: str) -> None:
-        """Mark a run whose process is gone as killed."""
+        """Mark a run whose process is gone as killed, unless another one has taken it up meanwhile."""
+        run = self.client.get_run(run_id)
+        own = {n.removeprefix(PREFIX): text for n, text in run.data.tags.items() if n.startswith(PREFIX)}
+        if run.info.status != "RUNNING" or is_alive(own):
+            return
         self.client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", "its process was gone")])
         self.client.set_terminated(run_id, "KILLED")
 
@@ -219,36 +227,37 @@ class Store:
         Raises:
             UsageError: the store is away before the run has begun.
         """
-        tags = {**record.tags, **self.tags, **({MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {})}
-        tags |= signs_of_life()
+        place = {**self.tags, **({MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {}), **signs_of_life()}
         try:
             with reaching(self.uri), impatient():
                 if resume is None:
-                    begun = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags).info
+                    tags = {**record.tags, **place}
+                    begun = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags)
                 else:
-                    begun = self._go_on_with(resume, tags)
+                    begun = self._go_on_with(resume, place)
         except BoardError as error:
             raise UsageError(str(error)) from error
-        run_id = begun.run_id
+        run_id = begun.info.run_id
         with kept(self.client, self.uri, run_id, self.output) as client:
-            logger = MLflowLogger(client, run_id, str(begun.artifact_uri))
+            logger = MLflowLogger(client, run_id, str(begun.info.artifact_uri), is_put_back=resume is None)
             try:
                 with heartbeat(self.client, run_id):
-                    shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in record.params.items()]
+                    # A run that goes on may be carried out in another way: what was written down first counts.
+                    params = {name: value for name, value in record.params.items() if name not in begun.data.params}
+                    shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in params.items()]
                     client.log_batch(run_id, params=shown)
-                    if record.dataset is not None:
+                    if record.dataset is not None and not (begun.inputs and begun.inputs.dataset_inputs):
                         context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
                         log_inputs(client, run_id, [DatasetInput(record.dataset, [context])])
-                    if resume is not None:
-                        logger.go_on()
                     yield logger
                     logger.flush()
                 client.set_terminated(run_id, "FINISHED")
             except BaseException as error:
-                interrupted = _is_interruption(error)
-                reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+                # A run that could not be put back can still be gone on with.
+                interrupted = _is_interruption(error) or not logger.is_put_back
+                reason = "interrupted" if _is_interruption(error) else f"{type(error).__name__}: {error}"
                 client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
                 client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
-                if not interrupted:
+                if not _is_interruption(error):
                     client.log_text(run_id, traceback.format_exc(), "failure.txt")
                 raise

@@ -79,7 +79,7 @@ def choose_course(
     interrupted = sorted(of_state.get("interrupted", ()), key=lambda run: not has_checkpoint(run.run_id))
     for run in interrupted[:1]:
         differences = code_differences(run.tags, now)
-        if not differences or policy.anyway:
+        if not differences or (policy.anyway and has_checkpoint(run.run_id)):
             return Course("go on", "goes on where it was interrupted", run.run_id)
         if has_checkpoint(run.run_id):
             name = run.tags.get("name", run.run_id)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+from avalanche.benchmarks import CLScenario
 from avalanche.training.determinism.rng_manager import RNGManager
 from avalanche.training.templates import SupervisedTemplate
 
@@ -20,6 +22,7 @@ from benchmark.running.checkpoint import CheckpointFile, Damaged
 from benchmark.running.interruption import Interruption
 from benchmark.running.snapshot import Surroundings, Unsaveable, Untrusted, load, save
 from strategies.learning.continuation import Continuable
+from strategies.learning.execution import Executed
 
 EVERY = 600.0
 """Seconds after which a training is saved in the middle of a megabatch, unless told otherwise."""
@@ -64,11 +67,12 @@ class Keeper:
 
     Attributes:
         file: where to.
-        about: what a checkpoint says of the run that it belongs to.
+        about: what a checkpoint says of the run that it belongs to: at least ``identity`` and ``device``.
         surroundings: what stays out.
         points: are sent before the run is saved, and counted.
         interruption: whether the process was told to end.
         every: seconds.
+        anyway: whether a checkpoint of other code or libraries is taken.
         done: megabatches that are done, their tests included.
     """
 
@@ -78,10 +82,12 @@ class Keeper:
     points: Points
     interruption: Interruption
     every: float = EVERY
+    anyway: bool = False
     done: int = 0
     _saved: float = field(default_factory=time.monotonic)
     _took: float = 0.0
     _unsaveable: bool = False
+    _is_tried: bool = False
 
     def watching(self, strategy: SupervisedTemplate) -> AbstractContextManager[None]:
         """A context in which the training of ``strategy`` is watched, if it can be left before a megabatch ends."""
@@ -124,10 +130,15 @@ class Keeper:
             "random": RNGManager.__getstate__(),
         }
         epoch = strategy.clock.train_exp_epochs if isinstance(strategy, Continuable) and strategy.is_under_way else 0
+        place = {"megabatch": self.done, "epoch": epoch, "outside": len(self.surroundings)}
         try:
-            place = {"megabatch": self.done, "epoch": epoch, "outside": len(self.surroundings)}
-            self.file.write({**self.about, **place}, save(state, self.surroundings))
-        except Unsaveable as error:
+            data = save(state, self.surroundings)
+            if not self._is_tried:
+                # What cannot be read is better known now.
+                load(data, self.surroundings, "cpu")
+                self._is_tried = True
+            self.file.write({**self.about, **place}, data)
+        except (Unsaveable, Untrusted) as error:
             self._unsaveable = True
             say(f"Note: this run cannot be saved while it trains, and starts anew after an interruption ({error}).")
         except OSError as error:
@@ -135,43 +146,50 @@ class Keeper:
         self._saved = time.monotonic()
         self._took = self._saved - began
 
-    def restore(self, device: str, *, anyway: bool = False) -> SupervisedTemplate | None:
+    def restore(self, fresh: SupervisedTemplate) -> SupervisedTemplate:
         """The strategy as it was saved last; the global generators, and what is done, are put back, too.
 
-        None where there is no checkpoint, or where it is damaged, which is said: the run starts anew then.
+        It is ``fresh``, the one that was just built, where there is no checkpoint, or where it is damaged, which is
+        said: the run starts anew then.
 
         Raises:
             UsageError: it is another run's, or of other code or libraries without ``anyway``, or others could have
                 written it.
         """
         if not self.file.exists():
-            return None
+            return fresh
         try:
             about, data = self.file.read()
-            self._compare(about, anyway)
-            state = load(data, self.surroundings, device)
+            self._compare(about)
+        except Damaged as error:
+            say(f"Note: the checkpoint {self.file} cannot be used, the run starts anew ({error}).")
+            return fresh
+        try:
+            state = load(data, self.surroundings, self.about["device"])
         except Untrusted as error:
             raise UsageError(f"the checkpoint {self.file} is not one of ours, {error}: remove it") from error
-        except UsageError:
-            raise
-        except Exception as error:
-            # Damage can look like anything.
-            say(f"Note: the checkpoint {self.file} cannot be used, the run starts anew ({_in_a_line(error)}).")
-            return None
+        # Sums are split among threads: with another number of them the last digits would be others.
+        torch.set_num_threads(int(about.get("threads", torch.get_num_threads())))
         RNGManager.__setstate__(state["random"])
         self.done = state["done"]
         self.points.emitted.update(state["emitted"])
         strategy: SupervisedTemplate = state["strategy"]
         strategy.plugins = [plugin for plugin in strategy.plugins if plugin is not None]
+        if isinstance(fresh, Executed):
+            # Whether it is compiled may have been asked otherwise.
+            strategy.execution = fresh.execution
         return strategy
 
-    def _compare(self, about: Mapping[str, Any], anyway: bool) -> None:
+    def _compare(self, about: Mapping[str, Any]) -> None:
         if about.get("identity") != self.about["identity"]:
             raise UsageError(f"the checkpoint {self.file} is of another run ({about.get('name')}): remove it")
         if about.get("outside") != len(self.surroundings):
             raise Damaged("it was saved with other plugins")
+        kind = about["device"].partition(":")[0]
+        if kind != self.about["device"].partition(":")[0]:
+            raise UsageError(f"the run was begun on {kind}: go on with --device {kind}, or start anew (--rerun always)")
         differences = code_differences(about, self.about)
-        if differences and not anyway:
+        if differences and not self.anyway:
             raise UsageError(
                 f"the checkpoint {self.file} is of other code ({'; '.join(differences)}): go back to that code, go on "
                 "with --resume-anyway, or start anew with --rerun always"
@@ -182,5 +200,25 @@ class Keeper:
         self.interruption.end()
 
 
-def _in_a_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+def make_keeper(
+    keeping: Keeping,
+    run_id: str,
+    about: Mapping[str, Any],
+    strategy: SupervisedTemplate,
+    scenario: CLScenario,
+    others: Sequence[object],
+    points: Points,
+) -> Keeper | None:
+    """The keeper of a run whose ``strategy`` was just built; None, which is said, where it cannot be saved.
+
+    ``others`` are what the strategy refers to beside the scenario and does not own, always as many.
+    """
+    try:
+        surroundings = Surroundings(strategy, scenario, others)
+    except Exception as error:
+        # Whatever the code of others raises, it must not end a run.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        say(f"Note: this run cannot be saved while it trains, and starts anew after an interruption ({reason}).")
+        return None
+    file = CheckpointFile(keeping.folder / run_id)
+    return Keeper(file, about, surroundings, points, keeping.interruption, keeping.every, keeping.anyway)

@@ -15,11 +15,9 @@ from benchmark.recording.artifacts import Finished, make_writers, write_artifact
 from benchmark.recording.record import describe_run
 from benchmark.recording.store import Store
 from benchmark.running.build import build_strategy, make_evaluator
-from benchmark.running.checkpoint import CheckpointFile
-from benchmark.running.keeper import Keeper, Keeping
+from benchmark.running.keeper import Keeping, make_keeper
 from benchmark.running.prepare import Prepared
 from benchmark.running.result import RunResult
-from benchmark.running.snapshot import Surroundings
 from benchmark.running.train import train
 from benchmark.streams.build import build_stream
 from strategies.pruning.masks import EmptyLayerWarning
@@ -65,10 +63,13 @@ def run(
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
         keeper = None
         if keeping is not None and logger is not None:
-            surroundings = Surroundings(strategy, stream.scenario, [*evaluator.loggers, stream.loader, *plugins])
-            file = CheckpointFile(keeping.folder / logger.run_id)
-            keeper = Keeper(file, record.own_tags(), surroundings, logger, keeping.interruption, keeping.every)
-            strategy = keeper.restore(prepared.device, anyway=keeping.anyway) or strategy
+            others = [*evaluator.loggers, stream.loader, *plugins]
+            about = {**record.own_tags(), "device": prepared.device}
+            keeper = make_keeper(keeping, logger.run_id, about, strategy, stream.scenario, others, logger)
+        if keeper is not None:
+            strategy = keeper.restore(strategy)
+        if resume is not None and logger is not None:
+            logger.go_on(record.tags)
         with ExitStack() as watched:
             own = list(strategy.plugins)
             for writer in writers:

@@ -4,8 +4,9 @@ The whole object is pickled, in PyTorch's format. What it refers to but does not
 stays out and is found again by its number in the :class:`Surroundings` that the next process builds in the same way.
 So are functions, closures among them, and classes that have no name to import them by.
 
-What is trusted (docs/reliability.md): reading refuses every class that is not of the packages in :data:`TRUSTED` or
-registered with the suite, and every function of other packages but those that rebuild tensors and arrays.
+What is trusted (docs/reliability.md): reading names no function and calls nothing but what rebuilds tensors, arrays and
+collections; of classes it knows those of the packages in :data:`TRUSTED`, of registered ones, and PyTorch's modules,
+optimisers and schedules.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import zipfile
 from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.serialization import default_restore_location
 
 from benchmark.registry import METRICS, MODELS, STREAMS
 from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES
@@ -26,40 +32,49 @@ from strategies.registry import DISTRIBUTIONS, REPLAYS, SCHEDULES, SCORES, STRAT
 PROTOCOL = 4
 """Of pickle: the first one that knows nested names."""
 
-OWN = ("benchmark", "strategies", "leaderboards")
-"""Packages whose functions may be named in a snapshot, beside those of registered packages."""
+TRUSTED = ("benchmark", "strategies", "leaderboards", "avalanche", "torchvision")
+"""Packages whose classes may be named in a snapshot, beside those of registered packages."""
 
-TRUSTED = (*OWN, "torch", "torchvision", "avalanche", "numpy", "collections")
-"""Packages whose classes may be named."""
+KINDS = (nn.Module, Optimizer, LRScheduler, Tensor)
+"""Of PyTorch, the classes that are one of these may be named."""
 
-REBUILDING = frozenset(
+CONSTANTS = (torch.dtype, torch.layout, torch.memory_format)
+"""And objects of these."""
+
+CALLED = frozenset(
     {
         ("torch._utils", "_rebuild_tensor_v2"),
         ("torch._utils", "_rebuild_tensor_v3"),
         ("torch._utils", "_rebuild_parameter"),
         ("torch._utils", "_rebuild_parameter_with_state"),
         ("torch._tensor", "_rebuild_from_type_v2"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy._core.multiarray", "scalar"),
+        ("torch", "Size"),
+        ("torch", "device"),
+        *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+        ("numpy", "dtype"),
         ("numpy.random._pickle", "__generator_ctor"),
         ("numpy.random._pickle", "__bit_generator_ctor"),
         ("_codecs", "encode"),
-        ("copyreg", "__newobj_ex__"),
-        ("copyreg", "_reconstructor"),
         ("functools", "partial"),
-        *(("builtins", one.__name__) for one in (set, frozenset, slice, complex, bytearray, object, range)),
-        *(("builtins", one.__name__) for one in (dict, list, tuple, int, float, str, bytes, bool)),
+        *(("collections", name) for name in ("OrderedDict", "defaultdict", "Counter", "deque")),
+        *(("builtins", one.__name__) for one in (set, frozenset, slice, complex, bytearray, range)),
     }
 )
-"""Functions and classes of others that pickle calls to put values together again."""
+"""All that a snapshot may call, by the names that pickle writes."""
+
+NAMED = frozenset(
+    {
+        ("numpy", "ndarray"),
+        ("torch._C", "_VariableFunctionsClass"),
+        ("numpy.random._pcg64", "PCG64"),
+        ("numpy.random._generator", "Generator"),
+        *(("builtins", one.__name__) for one in (dict, list, tuple, int, float, str, bytes, bool, object)),
+    }
+)
+"""What may be named beside, and is not called."""
 
 MAKING = frozenset({"zeros", "ones", "empty", "full"})
 """Functions of PyTorch that some of Avalanche's plugins remember."""
-
-CONSTANTS = (type, torch.dtype, torch.layout, torch.memory_format)
-"""What may be named of the packages in :data:`TRUSTED`."""
 
 
 class Unsaveable(Exception):
@@ -113,12 +128,17 @@ class Surroundings:
             self._objects.append(value)
 
     def _add_part(self, value: object) -> bool:
-        if not isinstance(value, type | BuiltinFunctionType):
+        if not isinstance(value, type | FunctionType | BuiltinFunctionType):
             self._add(value)
         return self._add_code(value)
 
     def _add_code(self, value: object) -> bool:
-        if isinstance(value, FunctionType) or (isinstance(value, type) and not _has_name(value)):
+        if isinstance(value, FunctionType):
+            # Those that pickle calls are no one's.
+            if (value.__module__, value.__qualname__) not in CALLED:
+                self._add(value)
+            return False
+        if isinstance(value, type) and not _has_name(value):
             self._add(value)
             return False
         return True
@@ -142,39 +162,77 @@ def save(state: Any, surroundings: Surroundings) -> bytes:
     try:
         shim = SimpleNamespace(__name__="snapshot", Pickler=Pickler)
         torch.save(state, buffer, pickle_module=shim, pickle_protocol=PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, RecursionError) as error:
-        raise Unsaveable(" ".join(str(error).split())) from error
+    except Exception as error:
+        # Whatever the code of others raises, it must not end a run.
+        raise Unsaveable(" ".join(f"{type(error).__name__}: {error}".split())) from error
     return buffer.getvalue()
 
 
 def load(data: bytes, surroundings: Surroundings, device: str) -> Any:
-    """The state that :func:`save` made of it, with tensors on ``device``.
+    """The state that :func:`save` made of it. What lay on a device lies on ``device``, the rest in main memory.
 
     Raises:
-        Untrusted: it names something that no snapshot of ours has in it.
-        Exception: it is damaged, in whatever way.
+        Untrusted: it names or calls something that no snapshot of ours does.
+        Exception: it is damaged, in whatever way, or there is no room for it.
     """
-    roots = _registered_packages()
+    with zipfile.ZipFile(io.BytesIO(data)) as parts:
+        if any(name.endswith("constants.pkl") for name in parts.namelist()):
+            # PyTorch would take it for a program.
+            raise Untrusted("it holds a program")
 
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module: str, name: str) -> Any:
-            if (module, name) == (outside.__module__, outside.__name__):
-                return surroundings.__getitem__
-            if (module, name) == ("builtins", "getattr"):
-                return _bound_method
-            root = module.partition(".")[0]
-            if root in TRUSTED or root in roots or (module, name) in REBUILDING:
-                found = super().find_class(module, name)
-                if (module, name) in REBUILDING or isinstance(found, CONSTANTS) or root in {*OWN, *roots}:
-                    return found
-            raise Untrusted(f"it names {module}.{name}")
+    class Unpickler(_Restricted):
+        found_outside = surroundings.__getitem__
 
-    return torch.load(
-        io.BytesIO(data),
-        map_location=device,
-        pickle_module=SimpleNamespace(__name__="snapshot", Unpickler=Unpickler),
-        weights_only=False,
-    )
+    def place(storage: Any, where: str) -> Any:
+        return storage if where == "cpu" else default_restore_location(storage, device)
+
+    shim = SimpleNamespace(__name__="snapshot", Unpickler=Unpickler)
+    return torch.load(io.BytesIO(data), map_location=place, pickle_module=shim, weights_only=False)
+
+
+# The one written in Python: only there can it be said what is called.
+class _Restricted(pickle._Unpickler):
+    """An unpickler that names and calls nothing but what is listed above."""
+
+    found_outside: Callable[[int], object]
+    stack: list[Any]
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._callable: list[object] = [nothing, _method, self.found_outside]
+        self._packages = frozenset({*TRUSTED, *_registered_packages()})
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a name means, if it may be named."""
+        if module == __name__ and name in STANDING_IN:
+            return {"outside": self.found_outside, "nothing": nothing}[name]
+        if (module, name) == ("builtins", "getattr"):
+            return _method
+        root = module.partition(".")[0]
+        listed = (module, name) in CALLED or (module, name) in NAMED
+        if listed or root == "torch" or root in self._packages:
+            found = super().find_class(module, name)
+            if (module, name) in CALLED:
+                self._callable.append(found)
+            if listed or isinstance(found, CONSTANTS) or self._is_ours(found, root, name):
+                return found
+        raise Untrusted(f"it names {module}.{name}")
+
+    def _is_ours(self, found: object, root: str, name: str) -> bool:
+        """Whether it is a class of the package that it is asked of, and no guest there."""
+        if not isinstance(found, type) or found.__qualname__ != name or found.__module__.partition(".")[0] != root:
+            return False
+        return root != "torch" or issubclass(found, KINDS)
+
+    def load_reduce(self) -> None:
+        """Call something, if it may be called."""
+        called = self.stack[-2]
+        if not any(called is one for one in self._callable):
+            raise Untrusted(f"it calls {getattr(called, '__qualname__', called)}")
+        self._standard[pickle.REDUCE[0]](self)
+
+    _standard: ClassVar[dict[int, Callable[[Any], None]]] = pickle._Unpickler.dispatch
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {**_standard, pickle.REDUCE[0]: load_reduce}
 
 
 def outside(number: int) -> object:
@@ -186,7 +244,10 @@ def nothing() -> None:
     """Stands in a snapshot for a plugin that was left out."""
 
 
-def _bound_method(value: object, name: str) -> object:
+STANDING_IN = ("outside", "nothing")
+
+
+def _method(value: object, name: str) -> object:
     """How pickle writes a method of an object, and the functions that PyTorch makes tensors with."""
     if isinstance(value, type):
         allowed = value.__module__.startswith("torch.") and name in MAKING

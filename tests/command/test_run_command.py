@@ -93,7 +93,7 @@ def test_same_seed_same_bits_and_another_seed_another_split(command, tmp_path):
 
     arguments = ("--stream", "digits", "--strategy", "APP", *TINY)
     for seed in ("0", "0", "1"):
-        done = command(*arguments, "--seed", seed)
+        done = command(*arguments, "--seed", seed, "--rerun", "always")
         assert done.returncode == 0, done.stderr
     runs = runs_in(tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")

@@ -24,7 +24,8 @@ def line(*arguments: str) -> str:
 @pytest.mark.parametrize("option", ONCE, ids=lambda option: option.opts[0])
 def test_one_that_has_one_value_is_refused_when_given_twice(option):
     flag = option.opts[0]
-    given = [flag] if option.is_flag else [flag, "1"]
+    words = getattr(option.type, "choices", ["1"])
+    given = [flag] if option.is_flag else [flag, words[0]]
     assert f"{flag} is given more than once" in line(*RUN, *given, *given)
 
 

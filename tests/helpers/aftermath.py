@@ -49,7 +49,7 @@ class Aftermath:
     def scratch(self):
         """Files that only a run under way may have."""
         results, cache = self.folder / "results", self.folder / "cache"
-        named = {"leaderboards", "artifacts", "mlflow.db"}
+        named = {"leaderboards", "artifacts", "mlflow.db", ".mlflow.db.lock"}
         odd = [path for path in results.iterdir() if path.name not in named and path.name != "checkpoints"]
         odd += list((results / "checkpoints").glob("*"))
         return odd + [path for path in cache.glob("*") if path.suffix not in (".json", ".npy")]

@@ -66,7 +66,7 @@ class EndsAt(Interruption):
     """Tells to end when it is asked for the n-th time."""
 
     def __init__(self, call):
-        self.calls, self.call, self._waits = 0, call, False
+        self.calls, self.call, self._waits, self._is_timed = 0, call, False, False
 
     @property
     def signal(self):
@@ -91,7 +91,7 @@ def start(tmp_path, loaded):
         evaluator = make_evaluator(None)
         strategy = build_strategy(prepared.config, stream, "cpu", evaluator)
         surroundings = Surroundings(strategy, stream.scenario, [*evaluator.loggers, stream.loader])
-        about = {"identity": "this", "code": "c"}
+        about = {"identity": "this", "code": "c", "device": "cpu"}
         keeper = Keeper(CheckpointFile(tmp_path / "kept"), about, surroundings, Points(), interruption, every=1e9)
         return strategy, stream.scenario, keeper, config.megabatches
 
@@ -117,8 +117,8 @@ def test_it_goes_on_to_the_same_bits(start, options):
         finish(strategy, *rest)
     fresh, scenario, keeper, megabatches = start(options, Interruption())
     RNGManager.set_random_seeds(5)
-    restored = keeper.restore("cpu")
-    assert restored is not None and restored is not fresh
+    restored = keeper.restore(fresh)
+    assert restored is not fresh
     weights, series = finish(restored, scenario, keeper, megabatches)
     assert weights.keys() == expected[0].keys()
     assert not [name for name, value in weights.items() if not torch.equal(value, expected[0][name])]
@@ -145,13 +145,18 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_is_not_used(st
     strategy, scenario, keeper, megabatches = start({"strategy": "dense"}, EndsAt(1))
     with pytest.raises(Interrupted):
         finish(strategy, scenario, keeper, megabatches)
-    _, _, other, _ = start({"strategy": "dense"}, Interruption())
-    other.about = {"identity": "another", "code": "c"}
+    fresh, _, other, _ = start({"strategy": "dense"}, Interruption())
+    own = other.about
+    other.about = {**own, "identity": "another"}
     with pytest.raises(UsageError, match="another run"):
-        other.restore("cpu")
-    other.about = {"identity": "this", "code": "d"}
+        other.restore(fresh)
+    other.about = {**own, "device": "cuda:1"}
+    with pytest.raises(UsageError, match="--device cpu"):
+        other.restore(fresh)
+    other.about = {**own, "code": "d"}
     with pytest.raises(UsageError, match="--resume-anyway"):
-        other.restore("cpu")
-    assert other.restore("cpu", anyway=True) is not None
+        other.restore(fresh)
+    other.anyway = True
+    assert other.restore(fresh) is not fresh
     keeper.file.path.write_bytes(keeper.file.path.read_bytes()[:-1])
-    assert other.restore("cpu") is None and "starts anew" in capsys.readouterr().err
+    assert other.restore(fresh) is fresh and "starts anew" in capsys.readouterr().err

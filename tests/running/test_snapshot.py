@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.running.snapshot import PROTOCOL, Surroundings, Unsaveable, Untrusted, load, save
+from benchmark.running.checkpoint import CheckpointFile
+from benchmark.running.snapshot import PROTOCOL, Surroundings, Unsaveable, Untrusted, _Restricted, load, save
 
 
 class Owner(nn.Module):
@@ -116,3 +117,50 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, call):
     with pytest.raises(Untrusted):
         load(buffer.getvalue(), built()[1], "cpu")
     assert not victim.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        # Guests in trusted modules, which pickle finds by dotted names.
+        ("benchmark.engines.processes", "os.system"),
+        ("benchmark.recording.provenance", "subprocess.check_output"),
+        ("benchmark.running.checkpoint", "shutil.rmtree"),
+        ("torch.utils.cpp_extension", "subprocess.Popen"),
+        ("torch.multiprocessing", "Process"),
+        ("avalanche.benchmarks.datasets.downloadable_dataset", "Path"),
+        # Their own functions, and classes that open files.
+        ("benchmark.running.checkpoint", "clear_checkpoints"),
+        ("torch.package", "PackageImporter"),
+        ("torch.hub", "load"),
+        ("numpy", "memmap"),
+        ("numpy", "fromfile"),
+        ("builtins", "eval"),
+        ("builtins", "getattr.__call__"),
+        ("os", "system"),
+    ],
+)
+def test_only_what_is_listed_can_be_named(module, name):
+    class Reader(_Restricted):
+        found_outside = built()[1].__getitem__
+
+    reader = Reader(io.BytesIO())
+    reader.proto = PROTOCOL
+    with pytest.raises(Untrusted):
+        reader.find_class(module, name)
+
+
+@pytest.mark.parametrize("called", [nn.Linear, CheckpointFile, Owner.forward], ids=lambda one: one.__qualname__)
+def test_classes_that_can_be_named_are_not_called(called):
+    buffer = io.BytesIO()
+    shim = SimpleNamespace(__name__="pickle", Pickler=pickle.Pickler)
+    torch.save([Hostile(called, 1, 2)], buffer, pickle_module=shim, pickle_protocol=PROTOCOL)
+    with pytest.raises(Untrusted):
+        load(buffer.getvalue(), built()[1], "cpu")
+
+
+def test_a_program_in_the_file_is_not_loaded():
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(nn.Linear(1, 1)), buffer)
+    with pytest.raises(Untrusted, match="program"):
+        load(buffer.getvalue(), built()[1], "cpu")

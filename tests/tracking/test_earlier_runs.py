@@ -45,13 +45,14 @@ def gone():
 
 def test_this_process_is_alive_and_one_that_has_ended_is_not(gone):
     assert is_alive({"process": own_process()}) and not is_alive({"process": gone})
-    host, boot, pid, started = own_process().rsplit(" ", 3)
-    assert not is_alive({"process": f"{host} {boot} {pid} {float(started) - 100}"}), "its number was given again"
-    assert not is_alive({"process": f"{host} an-earlier-boot {pid} {started}"})
+    machine, pid, started = own_process().split(" ")
+    assert not is_alive({"process": f"{machine} {pid} {int(started) - 100}"}), "its number was given again"
+    assert not is_alive({"process": f"{machine}-before-a-boot {pid} {started}"})
+    assert not is_alive({"process": f"{machine} many {started}"})
 
 
 def test_of_another_machine_the_last_sign_decides(monkeypatch):
-    elsewhere = {"process": "elsewhere boot 1 2.0"}
+    elsewhere = {"process": "elsewhere 1 20"}
     assert is_alive({**elsewhere, "heartbeat": str(time.time() - signs.SILENCE / 2)})
     assert not is_alive({**elsewhere, "heartbeat": str(time.time() - signs.SILENCE * 2)})
     assert is_alive({**elsewhere, "heartbeat": str(time.time() + 3600)}), "clocks differ"
@@ -94,7 +95,7 @@ def test_the_ledger_tells_states_apart(store, gone):
 
 
 def test_a_run_goes_on_in_its_own_record_without_a_repeated_or_a_missing_point(store):
-    with pytest.raises(KeyboardInterrupt), store.run(record(identity="a")) as logger:
+    with pytest.raises(KeyboardInterrupt), store.run(record(identity="a", code="old")) as logger:
         for step in range(5):
             logger.log_single_metric("x", step / 10, step)
             logger.log_single_metric("twice", 1.0, step)
@@ -108,6 +109,7 @@ def test_a_run_goes_on_in_its_own_record_without_a_repeated_or_a_missing_point(s
     assert killed.info.status == "KILLED" and killed.data.tags[PREFIX + "failure"] == "interrupted"
     with store.run(record(identity="a"), resume=run_id) as again:
         assert store.client.get_run(run_id).info.status == "RUNNING"
+        again.go_on(record(identity="a", code="new").tags)
         # From a checkpoint at step 2.
         again.emitted.update({**{("x", step): 1 for step in range(3)}, **{("twice", step): 2 for step in range(3)}})
         for step in range(3, 8):
@@ -117,11 +119,31 @@ def test_a_run_goes_on_in_its_own_record_without_a_repeated_or_a_missing_point(s
     ended = store.client.get_run(run_id)
     assert ended.info.status == "FINISHED" and ended.data.tags[PREFIX + "resumed"] == "1"
     assert PREFIX + "failure" not in ended.data.tags
+    assert (ended.data.tags[PREFIX + "code"], ended.data.tags[PREFIX + "resumed_from_code"]) == ("new", "old")
     points = [(m.step, m.value) for m in store.client.get_metric_history(run_id, "x")]
     assert sorted(points) == [(step, step / 10) for step in range(8)]
     twice = sorted((m.step, m.value) for m in store.client.get_metric_history(run_id, "twice"))
     assert twice == [(step, value) for step in range(8) for value in (1.0, 2.0)]
     assert len(store.client.search_runs([store.experiment_id])) == 1
+
+
+def test_a_run_that_cannot_be_put_back_can_still_be_gone_on_with(store):
+    run_id = begin(store, "KILLED", identity="a", code="old")
+    # Its device, say, is no part of its identity, and MLflow lets no parameter change.
+    store.client.log_param(run_id, "device", "auto")
+    changed = RunRecord("a run", {"seed": 0, "device": "cpu"}, record(identity="a", code="new").tags)
+    with pytest.raises(OSError), store.run(changed, resume=run_id):
+        raise OSError("no room")
+    left = store.client.get_run(run_id)
+    assert left.info.status == "KILLED" and left.data.params == {"seed": "0", "device": "auto"}
+    assert left.data.tags[PREFIX + "code"] == "old" and "no room" in left.data.tags[PREFIX + "failure"]
+
+
+def test_a_run_that_was_taken_up_meanwhile_is_not_closed(store, gone):
+    dead, alive = begin(store, process=gone), begin(store, process=own_process())
+    for run_id in (dead, alive):
+        store.close(run_id)
+    assert [store.client.get_run(run_id).info.status for run_id in (dead, alive)] == ["KILLED", "RUNNING"]
 
 
 def test_signs_of_life_name_this_process():
