@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,7 +156,8 @@ def main(
             return
         given = collect_given(options)
         with interruption.handled(signal.SIGINT, signal.SIGTERM):
-            with stand_ins_made_aside(given, data_root, cache):
+            imported = "avalanche" in sys.modules
+            with nullcontext() if imported else stand_ins_made_aside(given, data_root, cache):
                 with libraries_imported():
                     from benchmark.command.session import Session
                     from benchmark.running.course import Policy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmark.engines.avalanche_settings import write_avalanche_settings
 
 
@@ -9,3 +11,11 @@ def pytest_configure(config):
     """Before the workers, which all import Avalanche at once, are started."""
     if not hasattr(config, "workerinput"):
         write_avalanche_settings()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_stores():
+    """New stores are copies, unless a test makes them otherwise."""
+    from ready_store import use_copies
+
+    use_copies()

@@ -11,6 +11,7 @@ import os
 import runpy
 import signal
 import sys
+from pathlib import Path
 
 from benchmark.engines.imports import libraries_imported
 
@@ -20,6 +21,12 @@ LIMIT = 600
 with libraries_imported():
     import benchmark.command.session
     import benchmark.engines.preload  # noqa: F401
+
+# What pytest puts on the path of the tests.
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
+from ready_store import use_copies  # noqa: E402
+
+use_copies()
 
 
 def become(module: str, arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]) -> None:

@@ -14,7 +14,9 @@ from benchmark.registry import STREAMS
 from leaderboards.collect import collect
 
 TINY = ("--megabatches", "2", "--epochs", "1", "--batch-size", "16", "--model", "cnn")
-SMALL_STAND_IN = ("--data", "synthetic", "--shots", "20", "--test-shots", "5", "--profile", "demo")
+SMALL_STAND_IN = (
+    *("--data", "synthetic", "--shots", "20", "--test-shots", "5", "--resolution", "8", "--profile", "demo"),
+)
 
 pytestmark = pytest.mark.slow
 

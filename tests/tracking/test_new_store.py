@@ -15,12 +15,14 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (children find it i
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from ready_store import make_by_mlflow
 from soak import kills
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
+from benchmark.recording import creation
 from benchmark.recording.record import RunRecord
 from benchmark.recording.store import Store, check_place
 from leaderboards.glossary import from_tags
@@ -34,6 +36,14 @@ KILLS = kills(3)
 STATEMENTS = 1700
 """Of SQL that a command needs, about, until it has a new store with an experiment and a run; 1683 of them for its
 tables."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def made_by_mlflow():
+    """Stores are made as they are for users, not copied."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(creation, "_make", make_by_mlflow)
+        yield
 
 
 def record_one(output, number, together):
