@@ -30,6 +30,7 @@ from benchmark.recording.slim import can_be_slimmed, check_slim
 from benchmark.recording.spool import LONGEST_TIMEOUT, Away, InUse, deliver, impatient, is_served, spools
 from benchmark.recording.store import Store, check_place
 from benchmark.running.checkpoint import clear_checkpoints
+from benchmark.running.claim import clear_claims
 from benchmark.running.course import Course, Policy
 from benchmark.running.interruption import Interruption
 from benchmark.running.prepare import Prepared, prepare
@@ -175,6 +176,7 @@ class Session:
         if abandoned:
             say(f"Note: {len(abandoned)} runs whose processes are gone are marked as killed now.")
         clear_checkpoints(place.checkpoints, ledger.finished())
+        clear_claims(place.checkpoints)
         return courses
 
     def _prepare(self, runs: Sequence[Planned], loaded: dict[Any, StreamData]) -> list[Prepared]:

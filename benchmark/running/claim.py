@@ -30,3 +30,10 @@ def claim(folder: Path, identity: str) -> Iterator[bool]:
         with suppress(OSError):
             path.unlink()
         lock.release()
+
+
+def clear_claims(folder: Path) -> None:
+    """Remove what processes have left behind that died while they had a claim."""
+    for path in folder.glob("*.lock"):
+        with claim(folder, path.stem):
+            pass
