@@ -19,6 +19,7 @@ from benchmark.config.grid import Planned
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import LONGEST_LINE, UsageError
 from benchmark.run import main
+from leaderboards.text import printable
 from strategies.registry import RegistryError
 
 CASES = int(os.environ.get("ANYTIME_BENCH_SOAK", "150"))
@@ -109,7 +110,7 @@ def check(arguments: list[str], folder: Path) -> None:
     """The law; and a plan, written down as a dry run does, is planned again."""
     found = outcome(arguments, folder)
     if isinstance(found, str):
-        assert 0 < len(found) <= LONGEST_LINE and found.isprintable(), found
+        assert 0 < len(found) <= LONGEST_LINE and printable(found) == found, found
         return
     assert 0 < len(found) <= grid.MOST_RUNS
     first = found[0]

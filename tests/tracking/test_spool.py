@@ -301,7 +301,7 @@ def test_delivery_can_break_off_anywhere_and_be_begun_again(
     while delivered("--output", tmp_path)[0]:
         attempts += 1
         assert attempts < 100
-    assert attempts > 10
+    assert attempts > 5, "each breaks off the delivery once"
     assert seen(server, logger.run_id) == undisturbed
     sent_once(proxy, logger.run_id)
 
