@@ -164,9 +164,20 @@ def carry_out(
     except Exception as error:
         # After some errors of CUDA a process fails whatever it runs.
         unfit = torch.cuda.is_initialized()
+        if _is_lack_of_memory(error):
+            return Failure(
+                "out of memory: lower --batch-size, --resolution or --jobs, or take a smaller --model", unfit
+            )
         return Failure(f"{type(error).__name__}: {error} (its artifact failure.txt says where)", unfit)
     finally:
         progress.close()
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether the memory of the host or of a device was too small; PyTorch has no class of its own for the former."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def announce(job: Job, jobs: int) -> None:
