@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.determinism.rng_manager import RNGManager
 
@@ -20,6 +21,7 @@ from benchmark.running.prepare import Prepared
 from benchmark.running.result import RunResult
 from benchmark.running.train import train
 from benchmark.streams.build import build_stream
+from leaderboards.record import PREFIX
 from strategies.pruning.masks import EmptyLayerWarning
 from strategies.pruning.structures.filters import UnreachableDensityWarning
 from strategies.seeds import derived_seed
@@ -58,7 +60,9 @@ def run(
     record = describe_run(config, stream, profile, prepared.device)
     tracked = store.run(record, resume=resume) if store else nullcontext(None)
     files: list[str] = []
-    with readable_warnings(), tracked as logger:
+    with readable_warnings(), tracked as logger, ExitStack() as leaving:
+        # A run that goes on does so with as many threads as it was begun with; those after it have their own.
+        leaving.callback(torch.set_num_threads, torch.get_num_threads())
         evaluator = make_evaluator(logger)
         strategy = build_strategy(config, stream, prepared.device, evaluator, plugins)
         keeper = None
@@ -69,23 +73,17 @@ def run(
         if keeper is not None:
             strategy = keeper.restore(strategy)
         if resume is not None and logger is not None:
-            logger.go_on(record.tags)
+            logger.go_on({**record.tags, PREFIX + "threads": str(torch.get_num_threads())})
         with ExitStack() as watched:
             own = list(strategy.plugins)
             for writer in writers:
                 watched.enter_context(writer.watching(strategy, prepared.device))
-            if keeper is None:
-                train(strategy, stream.scenario, config.megabatches)
-            else:
+            done, after_megabatch = 0, None
+            if keeper is not None:
                 keeper.surroundings.leave_out(p for p in strategy.plugins if not any(p is one for one in own))
                 watched.enter_context(keeper.watching(strategy))
-                train(
-                    strategy,
-                    stream.scenario,
-                    config.megabatches,
-                    done=keeper.done,
-                    after_megabatch=keeper.after_megabatch,
-                )
+                done, after_megabatch = keeper.done, keeper.after_megabatch
+            train(strategy, stream.scenario, config.megabatches, done=done, after_megabatch=after_megabatch)
         if logger is not None:
             files = write_artifacts(writers, Finished(config, strategy, stream.data), logger)
     if keeper is not None:

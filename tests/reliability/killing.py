@@ -3,7 +3,7 @@
 Reads an order a line from standard input, ``{"arguments": [...], "folder": "...", "kill": null}``, carries the command
 out in a child, and answers with ``{"code": exit code or minus the signal, "seconds": ...}``. ``kill`` says when the
 child is killed, by SIGKILL: ``{"after": seconds}``, or ``{"at": "module:function", "call": n, "when": "before"}``, at
-the n-th call of a function. ``{"signal": n, "after": seconds}`` sends another signal.
+the n-th call of a function. ``"signal": n`` beside it sends another signal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ with libraries_imported():
     import benchmark.engines.preload  # noqa: F401
 
 
-def kill_at(at: str, call: int, when: str) -> None:
-    """Let this process kill itself at a call of a function, before or after what it does."""
+def kill_at(at: str, call: int, when: str, number: int = signal.SIGKILL) -> None:
+    """Let this process send itself a signal at a call of a function, before or after what it does."""
     module, _, path = at.partition(":")
     owner, names = importlib.import_module(module), path.split(".")
     for name in names[:-1]:
@@ -38,10 +38,10 @@ def kill_at(at: str, call: int, when: str) -> None:
         nonlocal calls
         calls += 1
         if calls == call and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         result = function(*arguments, **options)
-        if calls == call:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if calls == call and when == "after":
+            os.kill(os.getpid(), number)
         return result
 
     setattr(owner, names[-1], deadly)
@@ -55,7 +55,7 @@ def become(arguments: list[str], folder: str, kill: dict | None) -> None:
     os.chdir(folder)
     os.environ["ANYTIME_BENCH_CACHE"] = str(Path(folder, "cache"))
     if kill is not None and "at" in kill:
-        kill_at(kill["at"], kill["call"], kill["when"])
+        kill_at(kill["at"], kill["call"], kill["when"], kill.get("signal", signal.SIGKILL))
     sys.argv = ["benchmark.run", *arguments]
     runpy.run_module("benchmark.run", run_name="__main__", alter_sys=True)
 

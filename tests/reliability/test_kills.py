@@ -104,3 +104,21 @@ def test_a_killed_command_goes_on_to_the_same_end(killing, undisturbed, tmp_path
     assert {run.info.status for run in after.runs()} == {"FINISHED"}, said
     assert after.scratch() == []
     assert (tmp_path / "results" / "leaderboards" / "README.md").is_file()
+
+
+def test_one_that_is_told_to_end_is_saved_where_it_was_and_goes_on_from_there(killing, undisturbed, tmp_path):
+    expected, _ = undisturbed("APP", "digits")
+    # Saved by nothing but the signal: of the other reasons one comes later and the other asks for more time.
+    arguments = [*arguments_of("APP", "digits"), "--checkpoint-every", "60"]
+    del arguments[arguments.index("0") - 1 : arguments.index("0") + 1]
+    at = {"at": "avalanche.training.templates:SupervisedTemplate.backward", "call": 5, "when": "before"}
+    told = killing(arguments, tmp_path, {**at, "signal": 15})
+    after = Aftermath(tmp_path)
+    [run] = after.runs()
+    assert (told["code"], run.info.status, run.data.tags["anytime_bench.failure"]) == (143, "KILLED", "interrupted")
+    assert (tmp_path / "results" / "checkpoints" / run.info.run_id / "checkpoint").is_file()
+    assert killing(arguments, tmp_path)["code"] == 0
+    after = Aftermath(tmp_path)
+    assert "goes on where it was interrupted" in after.said
+    [result], [original] = after.results().values(), expected.values()
+    assert differences(result, original) == [] and after.scratch() == []
