@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from benchmark.errors import UsageError
 from benchmark.recording.ledger import Ledger
 from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
-from benchmark.recording.spool import LONGEST_TIMEOUT, Away, InUse, deliver, impatient, is_served, spools
+from benchmark.recording.spool import LONGEST_TIMEOUT, deliver_rest, impatient, is_served
 from benchmark.recording.store import Store, check_place
 from benchmark.running.checkpoint import clear_checkpoints
 from benchmark.running.claim import clear_claims
@@ -162,9 +162,8 @@ class Session:
         try:
             with reaching(store.uri), impatient():
                 # What a run has not delivered may be that it has finished.
-                for folder in spools(self.output) if is_served(store.uri) else ():
-                    with suppress(Away, InUse):
-                        deliver(folder, store.uri)
+                if is_served(store.uri):
+                    deliver_rest(self.output, store.uri)
                 ledger = Ledger(store)
                 courses = [course_of(one, ledger, place) for one in prepared]
                 resumed = {course.run_id for course in courses if course.action == "go on"}

@@ -543,6 +543,18 @@ def spools(output: Path) -> list[Path]:
     return sorted(path.parent for path in (output / FOLDER).glob("*/journal.jsonl"))
 
 
+def deliver_rest(output: Path, uri: str) -> None:
+    """Deliver what earlier runs have left in an output folder, as far as it can be; what is refused is said."""
+    for folder in spools(output):
+        try:
+            deliver(folder, uri)
+        except (Away, InUse):
+            continue
+        except Exception as error:
+            # What a server refuses of one run, or what is damaged, is no reason to carry out none.
+            say(f"Note: what is kept in {folder} cannot be delivered ({type(error).__name__}: {error}).")
+
+
 def deliver(folder: Path, uri: str | None = None) -> str:
     """Deliver what is kept of one run in ``folder``; returns its id.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,12 +25,19 @@ class Policy:
         code: whether a finished run counts as done whatever code and libraries it was trained with.
         anyway: whether an interrupted run goes on with other code or libraries.
         checkpoint_every: seconds after which a training is saved in the middle of a megabatch.
+
+    Raises:
+        UsageError: these are no seconds.
     """
 
     rerun: Rerun = "failed"
     code: Code = "same"
     anyway: bool = False
     checkpoint_every: float = EVERY
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.checkpoint_every < math.inf:
+            raise UsageError("--checkpoint-every takes minutes: a number from 0 on, and an end to it")
 
 
 @dataclass(frozen=True)

@@ -38,14 +38,10 @@ def test_a_process_that_dies_leaves_no_claim(tmp_path):
         assert is_ours
 
 
-def _clear(folder):
-    clear_claims(folder)
-
-
 def test_what_the_dead_have_left_is_cleared_and_what_the_living_have_is_not(tmp_path):
     (tmp_path / "dead.lock").touch()
     with claim(tmp_path, "alive"):
-        process = multiprocessing.get_context("fork").Process(target=_clear, args=(tmp_path,))
+        process = multiprocessing.get_context("fork").Process(target=clear_claims, args=(tmp_path,))
         process.start()
         process.join()
         assert [path.name for path in tmp_path.iterdir()] == ["alive.lock"]

@@ -63,3 +63,9 @@ def test_it_does_not_go_on_with_other_code_unless_told():
     assert course(runs, Policy(anyway=True), checkpoints={"r"}).action == "go on"
     # Nothing is lost where there is no checkpoint.
     assert course(runs).action == "train"
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+def test_what_is_no_time_is_refused(seconds):
+    with pytest.raises(UsageError, match="--checkpoint-every"):
+        Policy(checkpoint_every=seconds)

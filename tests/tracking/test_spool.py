@@ -436,3 +436,12 @@ def test_the_command_shows_a_result_that_could_not_be_delivered(proxy, server, t
     assert delivered("--output", tmp_path / "results")[0] == 0
     [run_id] = {json.loads(body)["run_id"] for _, path, body in proxy.arrived if path.endswith("/log-batch")}
     assert MlflowClient(server).get_run(run_id).info.status == "FINISHED"
+
+
+def test_what_cannot_be_delivered_keeps_nobody_from_working(tmp_path, capsys):
+    for name, journal in (("damaged", "{}\n"), ("garbage", "what?\n")):
+        (tmp_path / "spool" / name).mkdir(parents=True)
+        (tmp_path / "spool" / name / "journal.jsonl").write_text(journal)
+    spool.deliver_rest(tmp_path, "http://127.0.0.1:9")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all(line.startswith("Note: what is kept in") for line in said)
