@@ -58,7 +58,7 @@ def board_page(report: Report) -> str:
         _results(report),
         "Mean ± half the width of the 95 % t interval over seeds; **bold** is the best mean of its column, which "
         "says nothing about significance. No interval where there is only one seed.",
-        *_several_commits(report),
+        *_marks(report),
         *_comparison(report),
         "## Variants",
         "What each row was run with, and the versions of its parts. A row's name shows only what differs from the "
@@ -268,13 +268,19 @@ def _results(report: Report) -> str:
 
 
 def _name(row: RowReport) -> str:
-    return escape(row.row.name) + (" †" if len(row.commits) > 1 else "")
+    return escape(row.row.name) + (" †" if len(row.commits) > 1 else "") + (" ∅" if row.emptied else "")
 
 
-def _several_commits(report: Report) -> list[str]:
-    if all(len(row.commits) < 2 for row in report.rows):
-        return []
-    return ["† Runs of this row are of several commits of the code; the table of every run says which."]
+def _marks(report: Report) -> list[str]:
+    """What the marks behind names of rows mean, for those there are."""
+    found = []
+    if any(len(row.commits) > 1 for row in report.rows):
+        found.append("† Runs of this row are of several commits of the code; the table of every run says which.")
+    for row in report.rows:
+        if row.emptied:
+            seeds = ", ".join(map(str, row.emptied))
+            found.append(f"∅ {escape(row.row.name)}: whole layers have no weight left (seeds {seeds}).")
+    return found
 
 
 def _comparison(report: Report) -> list[str]:

@@ -15,6 +15,9 @@ from leaderboards.statistics import Comparison, Estimate, holm, paired
 BASELINE = "dense"
 """Strategy that the others are compared with, seed by seed."""
 
+EMPTY_LAYERS = "size/empty_layers"
+"""Metric: layers that pruning has left no weight."""
+
 PROVENANCE = {
     "commit": "Code commit",
     "dirty": "Uncommitted changes",
@@ -71,6 +74,7 @@ class RowReport:
         cells: key of a measure -> mean and interval.
         against_baseline: key of a measure -> difference; empty for the baseline itself or where there is none.
         runs: each of its runs, by seed.
+        emptied: seeds whose network has lost a whole layer in the end.
     """
 
     row: Row
@@ -78,6 +82,7 @@ class RowReport:
     cells: Mapping[str, Cell]
     against_baseline: Mapping[str, Tested]
     runs: Sequence[RunLine]
+    emptied: Sequence[int] = ()
 
     @property
     def commits(self) -> set[str]:
@@ -127,7 +132,8 @@ def report(board: Board, newest_protocol: int | None = None) -> Report:
         }
         against = {key: of_rows[number] for key, of_rows in tested.items() if number in of_rows}
         has_baseline = _baseline(board, row) is not None
-        rows.append(RowReport(row, number + 1, cells, against if has_baseline else {}, _runs(row, board)))
+        emptied = sorted(seed for seed, layers in row.by_seed(EMPTY_LAYERS).items() if layers > 0)
+        rows.append(RowReport(row, number + 1, cells, against if has_baseline else {}, _runs(row, board), emptied))
     version = protocol_version(board)
     return Report(
         board=board,

@@ -24,7 +24,7 @@ def density_values(model: nn.Module) -> dict[str, float]:
     """What is applied to the weights now, whatever was asked for: zeros are counted, not masks.
 
     ``size/density`` is the kept fraction of the prunable weights, ``size/density_all`` that of all parameters,
-    ``size/nonzeros`` the number of nonzero prunable weights.
+    ``size/nonzeros`` the number of nonzero prunable weights, ``size/empty_layers`` that of prunable layers without any.
     """
     kept = Masks.of(prunable_weights(model))
     everything = sum(p.numel() for p in model.parameters())
@@ -32,6 +32,7 @@ def density_values(model: nn.Module) -> dict[str, float]:
         "size/density": kept.density,
         "size/density_all": (everything - (kept.size - kept.nonzeros)) / everything,
         "size/nonzeros": float(kept.nonzeros),
+        "size/empty_layers": float(sum(not bool(mask.any()) for mask in kept.values())),
     }
 
 
@@ -110,6 +111,15 @@ def _bytes(form: str, title: str, meaning: str, position: int, key: str = "") ->
             places=("board", "totals"),
         ),
         Measure("size/nonzeros", "Nonzeros", "prunable weights", "weights", "{:,.0f}", position=95, places=("totals",)),
+        Measure(
+            "size/empty_layers",
+            "Empty layers",
+            "layers without any weight left, which only a shortcut or a bias gets a signal past",
+            "layers",
+            "{:,.0f}",
+            position=97,
+            places=("totals",),
+        ),
         *_bytes("bitmask", "Bytes", "of the stored network, bitmask and values", 100, "bytes"),
         *_bytes("csr_int32", "Bytes (CSR)", "of the stored network, rows with 32-bit indices", 104),
         *_bytes("zlib1", "Bytes (zlib-1)", "of the compressed state dict", 110, "zlib"),

@@ -243,6 +243,17 @@ def test_each_run_names_its_commit_and_rows_of_several_commits_are_marked(store)
     assert page.count("\u2020") == 2, "the row and the legend"
 
 
+def test_a_row_whose_networks_have_lost_a_layer_is_marked(store):
+    for seed, layers in enumerate((0, 2, 1)):
+        store.add("APP", seed, anytime__cer_rate=0.1, size__empty_layers=layers)
+        store.add("dense", seed, anytime__cer_rate=0.2, size__empty_layers=0)
+    [board] = boards(collect(store.uri))
+    results = board_page(report(board)).split("## Against dense")[0]
+    assert [cells[0] for cells in cells_of(results, "")][1:] == ["APP \u2205", "dense"]
+    assert "\u2205 APP: whole layers have no weight left (seeds 1, 2)." in results
+    assert "\u2205" not in board_page(report(boards(collect(store.uri))[0])).split("## Against dense")[1]
+
+
 def test_pages_of_an_earlier_protocol_say_so_beside_later_ones(store, tmp_path):
     store.add(anytime__cer_rate=0.1)
     publish([store.uri], tmp_path / "alone")

@@ -32,6 +32,13 @@ def test_density_counts_zeros(sparse_net):
     assert values["size/density_all"] == pytest.approx(1 - int((weights == 0).sum()) / everything)
 
 
+def test_layers_without_any_weight_are_counted(sparse_net):
+    assert density_values(sparse_net)["size/empty_layers"] == 0
+    with torch.no_grad():
+        sparse_net[2].weight.zero_()
+    assert density_values(sparse_net)["size/empty_layers"] == 1
+
+
 def test_csr_bytes_are_those_of_scipy(sparse_net):
     expected = 0
     for name, tensor in sparse_net.state_dict().items():
