@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
+from benchmark.command.common import EXTRAS, PLACE, POLICY, one_line_ends, take_place, take_policy, with_options
 from benchmark.command.head_start import stand_ins_made_aside
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
 from benchmark.engines.imports import libraries_imported
-from benchmark.errors import UsageError
 from benchmark.running.interruption import Interruption
-from strategies.registry import RegistryError
 
 EXAMPLES = """\b
 Examples:
@@ -36,47 +34,8 @@ Exit codes: 0 all runs finished or are under way elsewhere, 1 a run failed, 2 wr
 
 @click.command(cls=GroupedCommand, context_settings={"max_content_width": 110}, epilog=EXAMPLES)
 @config_options
-@click.option(
-    "--profile",
-    cls=HeadedOption,
-    help="demo or paper  [default: the stream's own, else demo on stand-in images and paper on real ones]",
-)
+@with_options(PLACE)
 @click.option("--config", "config_file", cls=HeadedOption, type=click.Path(path_type=Path), help="YAML file of options")
-@click.option(
-    "--data-root",
-    cls=HeadedOption,
-    type=click.Path(path_type=Path),
-    envvar="ANYTIME_BENCH_DATA",
-    default="data",
-    show_default=True,
-    help="where images lie or are downloaded to; also ANYTIME_BENCH_DATA",
-)
-@click.option(
-    "--cache",
-    cls=HeadedOption,
-    type=click.Path(path_type=Path),
-    envvar="ANYTIME_BENCH_CACHE",
-    default=lambda: Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "anytime-bench",
-    help="decoded images; also ANYTIME_BENCH_CACHE  [default: ~/.cache/anytime-bench]",
-)
-@click.option(
-    "--output",
-    cls=HeadedOption,
-    type=click.Path(path_type=Path),
-    default="results",
-    show_default=True,
-    help="folder of the MLflow store and the leaderboards",
-)
-@click.option("--tracking-uri", cls=HeadedOption, help="MLflow store  [default: sqlite in the output folder]")
-@click.option(
-    "--experiment", cls=HeadedOption, default="anytime-bench", show_default=True, help="MLflow experiment of the runs"
-)
-@click.option(
-    "--slim",
-    cls=HeadedOption,
-    is_flag=True,
-    help="with --structure filters: also write the network without its removed channels",
-)
 @click.option(
     "--jobs",
     cls=HeadedOption,
@@ -86,40 +45,7 @@ Exit codes: 0 all runs finished or are under way elsewhere, 1 a run failed, 2 wr
     metavar="COUNT",
     help="how many runs at once, in processes that share the threads or the GPU",
 )
-@click.option(
-    "--profile-trace",
-    cls=HeadedOption,
-    is_flag=True,
-    help="also write a trace of some training steps, which a browser's trace viewer opens",
-)
-@click.option(
-    "--rerun",
-    cls=HeadedOption,
-    type=click.Choice(["never", "failed", "always"]),
-    default="failed",
-    show_default=True,
-    help="which of the runs that have ended are trained anew; interrupted ones go on where they were",
-)
-@click.option(
-    "--code",
-    cls=HeadedOption,
-    type=click.Choice(["same", "any"]),
-    default="same",
-    show_default=True,
-    help="whether a finished run counts as done with any code and libraries, or only with these",
-)
-@click.option(
-    "--resume-anyway", cls=HeadedOption, is_flag=True, help="go on with interrupted runs of other code or libraries"
-)
-@click.option(
-    "--checkpoint-every",
-    cls=HeadedOption,
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    metavar="MINUTES",
-    help="how often a run is saved in the middle of a megabatch, at the end of an epoch",
-)
+@with_options(EXTRAS, POLICY)
 @click.option(
     "--dry-run",
     cls=HeadedOption,
@@ -130,52 +56,37 @@ Exit codes: 0 all runs finished or are under way elsewhere, 1 a run failed, 2 wr
 def main(
     profile: str | None,
     config_file: Path | None,
-    data_root: Path,
-    cache: Path,
-    output: Path,
-    tracking_uri: str | None,
-    experiment: str,
-    slim: bool,
     jobs: int,
+    slim: bool,
     profile_trace: bool,
-    rerun: Literal["never", "failed", "always"],
-    code: Literal["same", "any"],
-    resume_anyway: bool,
-    checkpoint_every: float,
     dry_run: bool,
     list_all: bool,
     **options: Any,
 ) -> None:
     """Train strategies over a stream of megabatches, track them in MLflow and refresh the leaderboards."""
-    interruption = Interruption()
-    try:
-        if list_all:
-            from benchmark.command.listing import listing
+    if list_all:
+        from benchmark.command.listing import listing
 
+        with one_line_ends():
             click.echo(listing())
-            return
+        return
+    interruption = Interruption()
+    place, policy = take_place(options), take_policy(options)
+    with one_line_ends(), interruption.handled(signal.SIGINT, signal.SIGTERM):
         given = collect_given(options)
-        with interruption.handled(signal.SIGINT, signal.SIGTERM):
-            imported = "avalanche" in sys.modules
-            with nullcontext() if imported else stand_ins_made_aside(given, data_root, cache):
-                with libraries_imported():
-                    from benchmark.command.session import Session
-                    from benchmark.running.course import Policy
-                session = Session(data_root, cache, output, tracking_uri, experiment)
-                runs = session.plan(given, config_file, profile, slim=slim)
-            if dry_run:
-                click.echo(session.preview(runs))
-                return
-            policy = Policy(rerun, code, resume_anyway, 60 * checkpoint_every)
-            failed = session.execute(
-                runs, jobs=jobs, slim=slim, profile_trace=profile_trace, policy=policy, interruption=interruption
-            )
-    except (UsageError, RegistryError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt as error:
-        click.echo("Interrupted: what is done is kept, and the same command goes on from there.", err=True)
-        sys.exit(128 + getattr(error, "signal", signal.SIGINT))
+        imported = "avalanche" in sys.modules
+        with nullcontext() if imported else stand_ins_made_aside(given, place["data_root"], place["cache"]):
+            with libraries_imported():
+                from benchmark.command.session import Session
+                from benchmark.engines.local import local
+                from benchmark.running.course import Policy
+            session = Session(**place)
+            runs = session.plan(given, config_file, profile, slim=slim)
+        if dry_run:
+            click.echo(session.preview(runs, Policy(**policy)))
+            return
+        engine = local(jobs, interruption)
+        failed = session.execute(runs, engine=engine, slim=slim, profile_trace=profile_trace, policy=Policy(**policy))
     sys.exit(1 if failed else 0)
 
 

@@ -16,7 +16,6 @@ from pydantic_core import PydanticUndefined
 from benchmark.config.fields import by_group, single_fields
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import LONGEST_VALUE, UsageError, in_one_line, plain, shortened
-from strategies.registry import n_and_m
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -154,33 +153,6 @@ def collect_given(options: dict[str, Any]) -> dict[str, Any]:
     if "milestones" in values:
         values["milestones"] = str(values["milestones"]).split(",")
     return values | pairs
-
-
-def merge(document: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
-    """Options of a configuration file with those of the command line, which win.
-
-    A flag also takes away what the file says about the same thing in other words, such as ``tau`` where ``density`` is
-    given. Settings and layer densities are joined name by name.
-    """
-    kept = dict(document)
-    beside: dict[str, tuple[str, ...]] = {
-        "tau": ("density",),
-        "density": ("tau",),
-        "megabatches": ("known_length",),
-    }
-    if any(n_and_m(str(options.get("structure", ""))) for options in (document, flags)):
-        beside["structure"] = ("tau", "density")
-    if "scope" in flags and "layer_density" not in flags:
-        beside["scope"] = ("layer_density",)
-    for flag in flags:
-        for name in beside.get(flag, ()):
-            kept.pop(name, None)
-    joined: dict[str, Any] = {
-        name: {**document[name], **flags[name]}
-        for name in ("settings", "layer_density")
-        if name in flags and isinstance(document.get(name), dict)
-    }
-    return {**kept, **flags, **joined}
 
 
 def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:

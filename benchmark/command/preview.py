@@ -62,17 +62,28 @@ def expect(runs: Sequence[Planned], *, data_root: Path, cache: Path) -> list[Exp
     return expected
 
 
-def describe(expected: Sequence[Expected], profiles: Sequence[str], notes: Sequence[str]) -> str:
+def describe(
+    expected: Sequence[Expected],
+    profiles: Sequence[str],
+    notes: Sequence[str],
+    states: Sequence[str],
+    at_once: int = 1,
+) -> str:
     """A configuration file of a single run, which ``--config`` takes; of several a table of what varies.
 
     Args:
         expected: the runs.
         profiles: names of the profiles that completed them.
         notes: lines in front of everything else.
+        states: what the store knows of each run, in a word or two.
+        at_once: how many runs would be carried out at a time.
     """
+    left = [one for one, state in zip(expected, states, strict=True) if _is_left(state)]
+    totals = _totals(expected, [one for one in expected if one not in left], at_once)
     if len(expected) == 1:
+        notes = [*notes, f"State: {states[0]}"]
         fields = {"profile": profiles[0], **expected[0].prepared.config.model_dump(mode="json")}
-        about = [f"# {line}" for line in (*notes, *_totals(expected))]
+        about = [f"# {line}" for line in (*notes, *totals)]
         return "\n".join([*about, yaml.safe_dump(fields, sort_keys=False).rstrip()])
     options = [
         {"--profile": profile, **read_options(one.prepared.config)}
@@ -80,17 +91,17 @@ def describe(expected: Sequence[Expected], profiles: Sequence[str], notes: Seque
     ]
     common, varying = compare(options)
     rows = [
-        [number, *(own.get(flag, "") for flag in varying), f"{_trained(one):,.0f}", _duration(one.seconds)]
-        for number, (one, own) in enumerate(zip(expected, options, strict=True), start=1)
+        [number, *(own.get(flag, "") for flag in varying), f"{_trained(one):,.0f}", _duration(one.seconds), state]
+        for number, (one, own, state) in enumerate(zip(expected, options, states, strict=True), start=1)
     ]
-    table = tabulate(rows, ["run", *varying, "images trained on", "time"], disable_numparse=True)
+    table = tabulate(rows, ["run", *varying, "images trained on", "time", "state"], disable_numparse=True)
     shared = textwrap.wrap(
         "All of them, as far as they read it: " + " ".join(f"{flag} {value}" for flag, value in common.items()),
         WIDTH,
         subsequent_indent="  ",
         break_on_hyphens=False,
     )
-    return "\n".join([*notes, table, "", *shared, "", *_totals(expected)])
+    return "\n".join([*notes, table, "", *shared, "", *totals])
 
 
 def _find(run: Planned, data_root: Path, cache: Path, loaded: dict[Any, StreamData]) -> tuple[Prepared, bool]:
@@ -112,15 +123,27 @@ def _what_sets_the_pace(prepared: Prepared) -> Hashable:
     return (*learner, *shape, config.batch_size, config.precision, prepared.device)
 
 
-def _totals(expected: Sequence[Expected]) -> list[str]:
+def _is_left(state: str) -> bool:
+    """Whether a run of this state would not be trained."""
+    return state in ("finished", "under way", "failed, left")
+
+
+def _totals(expected: Sequence[Expected], to_do: Sequence[Expected], at_once: int) -> list[str]:
     lines = []
     for one in {_images(one): one for one in expected}.values():
         lines.append(f"Images of {_images(one)}")
-    known = [one.seconds for one in expected if one.seconds is not None]
-    what = "1 run" if len(expected) == 1 else f"{len(expected)} runs"
-    trained = sum(map(_trained, expected))
-    time = f"about {duration(sum(known))}" if len(known) == len(expected) else "for a time that could not be measured"
-    after = "" if len(expected) == 1 else ", one run after the other"
+    known = [one.seconds for one in to_do if one.seconds is not None]
+    if len(to_do) < len(expected):
+        lines.append(f"{len(expected)} runs, of which {len(expected) - len(to_do)} are left as they are.")
+    if not to_do:
+        return lines
+    what = "1 run" if len(to_do) == 1 else f"{len(to_do)} runs"
+    trained = sum(map(_trained, to_do))
+    at_a_time = min(at_once, len(to_do))
+    # No run can be shared between workers.
+    seconds = max(sum(known) / at_a_time, max(known, default=0.0))
+    time = f"about {duration(seconds)}" if len(known) == len(to_do) else "for a time that could not be measured"
+    after = "" if len(to_do) == 1 else ", one run after the other" if at_a_time == 1 else f", {at_a_time} at once"
     return [*lines, f"{what}, training on {trained:,.0f} images, {time}{after}.", *textwrap.wrap(CAVEAT, WIDTH)]
 
 

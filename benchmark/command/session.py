@@ -12,32 +12,33 @@ from typing import Any
 import click
 
 from benchmark.command.differences import name_group
-from benchmark.command.options import flag_of, merge
+from benchmark.command.options import flag_of
 from benchmark.command.preview import describe, expect
 from benchmark.command.summary import summarise, summarise_briefly
+from benchmark.config.campaign import Campaign, leaves_out
 from benchmark.config.files import load_file
 from benchmark.config.grid import Planned, check_number, expand
+from benchmark.config.merge import merge
 from benchmark.config.run_config import RunConfig
 from benchmark.config.source import source_of
 from benchmark.console import say
-from benchmark.engines.in_turn import in_turn
-from benchmark.engines.job import Failure, Job, Left, Outcome, Place, course_of
-from benchmark.engines.processes import at_once
+from benchmark.engines.job import Engine, Failure, Job, Left, Outcome, Place, course_of
+from benchmark.engines.part import Part
 from benchmark.errors import UsageError
 from benchmark.recording.ledger import Ledger
 from benchmark.recording.record import name_run, source_tags
 from benchmark.recording.slim import can_be_slimmed, check_slim
 from benchmark.recording.spool import LONGEST_TIMEOUT, deliver_rest, impatient, is_served
-from benchmark.recording.store import Store, check_place
+from benchmark.recording.store import Store, check_place, default_address
 from benchmark.running.checkpoint import clear_checkpoints
 from benchmark.running.claim import clear_claims
 from benchmark.running.course import Course, Policy
-from benchmark.running.interruption import Interruption
 from benchmark.running.prepare import Prepared, prepare
 from benchmark.streams.loading.images import StreamData
+from leaderboards.addresses import sqlite_file
 from leaderboards.errors import BoardError
 from leaderboards.publish import publish
-from leaderboards.store import reaching
+from leaderboards.store import reaching, reading
 from leaderboards.terminal import board_head
 from strategies.registry import PRUNING, STRATEGIES
 
@@ -67,12 +68,35 @@ class Session:
         Raises:
             UsageError: an option is missing, unknown or out of range.
         """
+        documents = load_file(config_file) if config_file else [{}]
+        return self._plan([merge(document, given) for document in documents], given, profile, slim=slim)
+
+    def plan_campaign(
+        self, campaign: Campaign, given: Mapping[str, Any], profile: str | None, *, slim: bool = False
+    ) -> list[Planned]:
+        """All runs of a campaign; ``given`` are the options of the command line, which are part of it already.
+
+        Raises:
+            UsageError: an option is missing, unknown or out of range, or something is left out that is not there.
+        """
+        runs = self._plan(campaign.grids, given, profile, slim=slim)
+        for number, block in enumerate(campaign.excluded, start=1):
+            if not any(leaves_out(block, run.config) for run in runs):
+                raise UsageError(f"block {number} of exclude leaves nothing out: no run has all of its values")
+        kept = [run for run in runs if not any(leaves_out(block, run.config) for block in campaign.excluded)]
+        if not kept:
+            raise UsageError("exclude leaves out every run of the campaign")
+        return kept
+
+    def _plan(
+        self, grids: Sequence[Mapping[str, Any]], given: Mapping[str, Any], profile: str | None, *, slim: bool
+    ) -> list[Planned]:
         runs: dict[str, Planned] = {}
-        documents = [merge(document, dict(given)) for document in (load_file(config_file) if config_file else [{}])]
-        check_number(documents)
-        asked = [document.get("strategy", []) for document in documents]
+        check_number(grids)
+        asked = [grid.get("strategy", []) for grid in grids]
         strategies = [str(name) for names in asked for name in (names if isinstance(names, list) else [names])]
-        for options in documents:
+        for grid in grids:
+            options = dict(grid)
             own_profile = options.pop("profile", None)
             for needed in ("stream", "strategy"):
                 if needed not in options:
@@ -84,8 +108,13 @@ class Session:
             self.notes += check_slim([run.config for run in runs.values()])
         return list(runs.values())
 
-    def preview(self, runs: Sequence[Planned]) -> str:
+    def preview(self, runs: Sequence[Planned], policy: Policy | None = None, *, at_once: int = 1) -> str:
         """What would run and how long it would take; trains no more than some steps and records nothing.
+
+        Args:
+            runs: that were asked for.
+            policy: what is to be done about runs that were begun before.
+            at_once: how many runs would be carried out at a time.
 
         Raises:
             UsageError: a run could not start.
@@ -94,23 +123,43 @@ class Session:
         self._say_stand_ins(runs)
         expected = expect(runs, data_root=self.data_root, cache=self.cache)
         notes = dict.fromkeys([*self.notes, *(note for one in expected for note in one.prepared.notes)])
-        return describe(expected, [run.profile for run in runs], list(notes))
+        states = self._states([one.prepared for one in expected], policy or Policy())
+        return describe(expected, [run.profile for run in runs], list(notes), states, at_once)
+
+    def _states(self, prepared: Sequence[Prepared], policy: Policy) -> list[str]:
+        """What the store knows of each run, in a word, and what would become of it; only reads."""
+        try:
+            uri = self.tracking_uri or default_address(self.output)
+            file = sqlite_file(uri)
+            if file is not None and not file.exists():
+                return ["new"] * len(prepared)
+            with reading(uri) as client, impatient():
+                found = client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    return ["new"] * len(prepared)
+                ledger = Ledger(client, found.experiment_id)
+        except BoardError as error:
+            raise UsageError(str(error)) from error
+        place = Place(self.data_root, self.cache, self.output, uri, self.experiment, policy=policy)
+        return [_state(one, ledger, place) for one in prepared]
 
     def execute(
         self,
         runs: Sequence[Planned],
         *,
-        jobs: int = 1,
+        engine: Engine,
+        campaign: str | None = None,
+        part: Part | None = None,
         slim: bool = False,
         profile_trace: bool = False,
         policy: Policy | None = None,
-        interruption: Interruption | None = None,
     ) -> int:
-        """Check all runs, then carry out what is not done, ``jobs`` at a time; returns how many were not recorded.
+        """Check all runs, then carry out what is not done with ``engine``; returns how many were not recorded.
 
-        ``slim`` records the networks that lose whole channels without them, too; ``profile_trace`` a profile of some
-        training steps of each run. ``policy`` says what is done about runs that were begun before, ``interruption``
-        whether the process was told to end.
+        The runs of a ``campaign`` belong to one run of the store, whichever commands carry them out; with ``part`` this
+        one takes some of them. ``slim`` records the networks that lose whole channels without them, too;
+        ``profile_trace`` a profile of some training steps of each run. ``policy`` says what is done about runs that
+        were begun before.
 
         Raises:
             UsageError: a run cannot start; none has been started then.
@@ -127,6 +176,14 @@ class Session:
             for number, (one, run) in enumerate(zip(prepared, runs, strict=True), start=1)
         ]
         courses = self._survey(prepared, store, place)
+        cells = [
+            {"identity": one.config.identity(one.data.fingerprint).key, "name": name_run(one.config)}
+            for one in prepared
+        ]
+        if part is not None:
+            chosen = part.of([run.config.identity().key for run in runs])
+            say(f"Part {part}: {len(chosen)} of {len(runs)} runs.")
+            planned, courses = [planned[n] for n in chosen], [courses[n] for n in chosen]
         if asked and any(course.action == "leave" for course in courses):
             say("Note: --slim and --profile-trace write files about runs that are trained now, not about those left.")
         say_courses(planned, courses)
@@ -135,15 +192,13 @@ class Session:
         finished = [course.run_id for course in left if course.run_id and not course.failed]
         failed = sum(course.failed for course in left)
         with ExitStack() as stack:
-            if len(waiting) > 1:
+            if campaign is not None:
+                parent = stack.enter_context(store.campaign(campaign, cells, source_tags()))
+                place = replace(place, parent=parent)
+            elif len(waiting) > 1:
                 name = name_group([job.config for job in waiting])[:GROUP_NAME_LENGTH]
                 place = replace(place, parent=stack.enter_context(store.group(name, source_tags())))
-            processes = min(jobs, len(waiting))
-            work = (
-                at_once(waiting, processes, place, store)
-                if processes > 1
-                else in_turn(waiting, place, loaded, interruption)
-            )
+            work = engine(waiting, place, store, loaded)
             for outcome in show(stack.enter_context(closing(work)), len(planned)):
                 run_id = recorded(outcome)
                 finished += [] if run_id is None else [run_id]
@@ -164,7 +219,7 @@ class Session:
                 # What a run has not delivered may be that it has finished.
                 if is_served(store.uri):
                     deliver_rest(self.output, store.uri)
-                ledger = Ledger(store)
+                ledger = Ledger(store.client, store.experiment_id)
                 courses = [course_of(one, ledger, place) for one in prepared]
                 resumed = {course.run_id for course in courses if course.action == "go on"}
                 abandoned = [run for run in ledger.abandoned() if run.run_id not in resumed]
@@ -232,6 +287,18 @@ def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[Outcome
             if outcome.undelivered:
                 say(f"Run {job.number} is not recorded: {outcome.undelivered}.")
         yield outcome
+
+
+def _state(prepared: Prepared, ledger: Ledger, place: Place) -> str:
+    try:
+        course = course_of(prepared, ledger, place)
+    except UsageError:
+        return "interrupted with other code"
+    if course.action == "go on":
+        return "resumable"
+    if course.action == "leave":
+        return "failed, left" if course.failed else course.state
+    return f"{course.state}, again" if course.state else "new"
 
 
 def recorded(outcome: Outcome) -> str | None:

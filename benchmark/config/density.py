@@ -27,7 +27,7 @@ def with_density(options: dict[str, Any], *, structured: bool) -> dict[str, Any]
     if "tau" in options:
         if "density" in options:
             raise UsageError("--tau and --density say the same thing: give one of them")
-        rest["density"] = _of_tau(options["tau"])
+        rest["density"] = density_of_tau(options["tau"])
     # Anything but a text is refused as a structure, in words of its own.
     named = structured and isinstance(rest.get("structure"), str)
     fixed = _of_structure(rest["structure"]) if named else None
@@ -42,7 +42,12 @@ def with_density(options: dict[str, Any], *, structured: bool) -> dict[str, Any]
     return {**rest, "density": fixed}
 
 
-def _of_tau(tau: Any) -> float:
+def density_of_tau(tau: Any) -> float:
+    """``0.8 ** tau``.
+
+    Raises:
+        UsageError: tau is no number in (0, 1000].
+    """
     try:
         value = float(tau)
     except (TypeError, ValueError, OverflowError) as error:

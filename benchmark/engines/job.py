@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -13,6 +13,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.recording.code import code_fingerprint
+from benchmark.recording.heartbeat import WORKER
 from benchmark.recording.ledger import Ledger
 from benchmark.recording.provenance import library_versions
 from benchmark.recording.store import Store
@@ -26,6 +27,7 @@ from benchmark.running.progress import RunProgress
 from benchmark.running.result import RunResult
 from benchmark.running.run import run
 from benchmark.streams.loading.images import StreamData
+from leaderboards.record import PREFIX
 from strategies.learning.divergence import Diverged
 
 
@@ -64,7 +66,8 @@ class Place:
         output: folder of the store and the boards.
         tracking_uri, experiment: the MLflow store and experiment, which exist already.
         parent: id of the MLflow run that all runs of the command belong to.
-        tags: of all runs carried out here, without prefix.
+        worker: what the engine calls the process or task that carries runs out here; an attempt that follows a lost
+            one bears the same name, and goes on with what that left.
         policy: what is done about runs that were begun before.
     """
 
@@ -74,7 +77,7 @@ class Place:
     tracking_uri: str
     experiment: str
     parent: str | None = None
-    tags: Mapping[str, str] | None = None
+    worker: str | None = None
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -101,6 +104,19 @@ class Left:
 
 
 Outcome = RunResult | Failure | Left
+
+
+class Engine(Protocol):
+    """What carries jobs out: yields each with what has become of it, in the order in which they end.
+
+    It has to be closed if it is left early; what it began then ends. A job that fails, or whose process is lost, fails
+    alone.
+    """
+
+    def __call__(
+        self, jobs: Sequence[Job], place: Place, store: Store, loaded: dict[Any, StreamData]
+    ) -> Generator[tuple[Job, Outcome], None, None]:
+        """Carry out ``jobs``; ``loaded`` are image sets that this process has read."""
 
 
 def course_of(prepared: Prepared, ledger: Ledger, place: Place) -> Course:
@@ -142,12 +158,14 @@ def carry_out(
     )
     try:
         prepared = prepare(job.config, data_root=place.data_root, cache=place.cache, loaded=loaded)
-        store = Store(place.tracking_uri, place.output, place.experiment, parent=place.parent, tags=place.tags)
+        tags = {} if place.worker is None else {PREFIX + WORKER: place.worker}
+        store = Store(place.tracking_uri, place.output, place.experiment, parent=place.parent, tags=tags)
         identity = prepared.config.identity(prepared.data.fingerprint).key
         with claim(place.checkpoints, identity) as is_ours:
             if not is_ours:
                 return Left("is under way in another process")
-            course = course_of(prepared, Ledger(store, identity), place)
+            ledger = Ledger(store.client, store.experiment_id, identity, own=place.worker)
+            course = course_of(prepared, ledger, place)
             if course.action == "leave":
                 return Left(course.why, course.run_id, course.failed)
             return run(
@@ -158,6 +176,7 @@ def carry_out(
                 artifacts=job.artifacts,
                 keeping=keeping,
                 resume=course.run_id,
+                tell=progress.tell,
             )
     except (Diverged, UsageError) as error:
         return Failure(str(error))

@@ -19,23 +19,18 @@ from uuid import uuid4
 
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
 
 from benchmark.console import say
 from benchmark.engines.job import Failure, Job, Outcome, Place, announce, carry_out
-from benchmark.recording.spool import FAREWELL, impatient
+from benchmark.recording.spool import impatient
 from benchmark.recording.store import Store
 from benchmark.running.interruption import Interrupted, Interruption
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
-from leaderboards.record import PREFIX
 from leaderboards.store import reaching
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
-
-WORKER_TAG = PREFIX + "worker"
-"""Tells which process a run was left unfinished by."""
 
 PATIENCE = 10.0
 """Seconds that a process has to mark its run as killed before it is ended by force."""
@@ -178,12 +173,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 def _close_runs(store: Store, workers: Sequence[_Worker], status: str, reason: str) -> None:
     """Give the runs that processes left unfinished in the store their ``status``."""
     try:
-        with impatient(FAREWELL), reaching(store.uri):
-            for worker in workers:
-                unfinished = f"tags.`{WORKER_TAG}` = '{worker.name}' and attributes.status = 'RUNNING'"
-                for left in store.client.search_runs([store.experiment_id], unfinished):
-                    store.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
-                    store.client.set_terminated(left.info.run_id, status)
+        store.close_left_by([worker.name for worker in workers], status, reason)
     except BoardError as error:
         runs = ", ".join(f"run {worker.job.number}" for worker in workers)
         say(f"Note: may still be marked as running: {runs}: {error}")
@@ -223,7 +213,7 @@ def _work(connection: Connection, place: Place, threads: int, name: str) -> None
     interruption = Interruption()
     threading.Thread(target=_follow_parent, args=(place,), daemon=True).start()
     torch.set_num_threads(threads)
-    place = replace(place, tags={**(place.tags or {}), WORKER_TAG: name})
+    place = replace(place, worker=name)
     loaded: dict[Any, StreamData] = {}
     lines = _Lines(connection)
     with interruption.handled(signal.SIGTERM), redirect_stdout(lines), redirect_stderr(lines):

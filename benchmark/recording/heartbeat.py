@@ -6,19 +6,29 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import psutil
 from mlflow import MlflowClient
+from mlflow.entities import RunTag
 
 from benchmark.recording.spool import impatient
 from leaderboards.record import PREFIX
 
 PROCESS = "process"
 """Tag: machine and its boot, process id and the moment that the process started at."""
+
+WORKER = "worker"
+"""Tag: what an engine calls the process, or the task of a cluster, that carries the run out."""
+
+PROGRESS = "progress"
+"""Tag: how far the run was then, in words."""
+
+EXPECTED_END = "expected_end"
+"""Tag: seconds since the epoch, when the run was expected to end then."""
 
 HEARTBEAT = "heartbeat"
 """Tag: seconds since the epoch, when the process was last heard of."""
@@ -62,8 +72,13 @@ def signs_of_life() -> dict[str, str]:
 
 
 @contextmanager
-def heartbeat(client: MlflowClient, run_id: str, interval: float = INTERVAL) -> Iterator[None]:
-    """A context in which the run shows signs of life."""
+def heartbeat(
+    client: MlflowClient,
+    run_id: str,
+    interval: float = INTERVAL,
+    tell: Callable[[], Mapping[str, str]] = dict,
+) -> Iterator[None]:
+    """A context in which the run shows signs of life, with the tags (without prefix) that ``tell`` gives each time."""
     over = threading.Event()
 
     def beat() -> None:
@@ -71,7 +86,8 @@ def heartbeat(client: MlflowClient, run_id: str, interval: float = INTERVAL) -> 
             # A sign that does not arrive is none, and whatever is wrong with the store is found by those who write.
             try:
                 with impatient():
-                    client.set_tag(run_id, PREFIX + HEARTBEAT, f"{time.time():.0f}")
+                    now = {**tell(), HEARTBEAT: f"{time.time():.0f}"}
+                    client.log_batch(run_id, tags=[RunTag(PREFIX + name, text) for name, text in now.items()])
             except Exception:
                 continue
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from benchmark.recording.heartbeat import PROCESS, is_alive
-from benchmark.recording.store import Store
+from benchmark.recording.heartbeat import PROCESS, WORKER, is_alive
 from leaderboards.record import PREFIX
 
 PAGE = 1000
@@ -38,14 +38,23 @@ class Earlier:
 
 
 class Ledger:
-    """The runs of a store's experiment, by identity; read once. With ``identity`` those of one alone."""
+    """The runs of an experiment, by identity; read once."""
 
-    def __init__(self, store: Store, identity: str | None = None):
+    def __init__(self, client: MlflowClient, experiment_id: str, identity: str | None = None, own: str | None = None):
+        """Read them.
+
+        Args:
+            client: of the store.
+            experiment_id: of the experiment.
+            identity: of the runs, where others are of no interest.
+            own: the :data:`WORKER` that reads this: what is marked as running by it was left by an earlier attempt
+                of its, wherever that was.
+        """
         self._runs: dict[str, list[Earlier]] = defaultdict(list)
         self._others: list[Earlier] = []
         wanted = "" if identity is None else f"tags.`{PREFIX}identity` = '{identity}'"
-        for run in _found(store, wanted):
-            earlier = _earlier(run)
+        for run in _found(client, experiment_id, wanted):
+            earlier = _earlier(run, own)
             identity = earlier.tags.get("identity")
             (self._others if identity is None else self._runs[identity]).append(earlier)
 
@@ -66,17 +75,17 @@ class Ledger:
         return [r for r in everything if r.marked_running and r.state == "interrupted" and PROCESS in r.tags]
 
 
-def _found(store: Store, wanted: str) -> Iterator[Run]:
+def _found(client: MlflowClient, experiment_id: str, wanted: str) -> Iterator[Run]:
     token = None
     while True:
-        page = store.client.search_runs([store.experiment_id], wanted, max_results=PAGE, page_token=token)
+        page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
             return
 
 
-def _earlier(run: Run) -> Earlier:
+def _earlier(run: Run, own: str | None) -> Earlier:
     tags = {name.removeprefix(PREFIX): text for name, text in run.data.tags.items() if name.startswith(PREFIX)}
     status = run.info.status
     running = status in ("RUNNING", "SCHEDULED")
@@ -86,5 +95,6 @@ def _earlier(run: Run) -> Earlier:
     elif status == "FAILED":
         state = "failed"
     else:
-        state = "under way" if running and is_alive(tags) else "interrupted"
+        is_ours = own is not None and tags.get(WORKER) == own
+        state = "under way" if running and not is_ours and is_alive(tags) else "interrupted"
     return Earlier(run.info.run_id, state, running, run.info.start_time or 0, tags)

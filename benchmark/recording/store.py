@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
@@ -18,15 +19,32 @@ from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
 from benchmark.recording.creation import check_store, make_store, try_to_write
-from benchmark.recording.heartbeat import heartbeat, is_alive, signs_of_life
+from benchmark.recording.heartbeat import WORKER, heartbeat, is_alive, signs_of_life
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
-from benchmark.recording.spool import FOLDER, Away, InUse, deliver, impatient, kept, left_over, log_inputs, why_away
+from benchmark.recording.spool import (
+    FAREWELL,
+    FOLDER,
+    Away,
+    InUse,
+    deliver,
+    impatient,
+    kept,
+    left_over,
+    log_inputs,
+    why_away,
+)
 from leaderboards.addresses import is_database, sqlite_address, sqlite_file
 from leaderboards.errors import BoardError
 from leaderboards.glossary import to_tags
 from leaderboards.record import PREFIX
 from leaderboards.store import reaching
+
+CAMPAIGN = "campaign"
+"""Tag of the run that all runs of a campaign belong to: the campaign's name."""
+
+CELLS = "campaign.json"
+"""Artifact of that run: which runs the campaign has."""
 
 VALUE_LENGTH = 500
 """Characters of a parameter, or of the reason of a failure."""
@@ -155,30 +173,72 @@ class Store:
     @contextmanager
     def group(self, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
         """A run that several runs belong to; its id. It ends FINISHED if all of them did, KILLED when interrupted."""
-        signs = signs_of_life()
-        run_id = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **signs}).info.run_id
+        about = {**(tags or {}), **signs_of_life()}
+        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=about).info.run_id
+        with self._under_way(run_id):
+            yield run_id
+
+    @contextmanager
+    def campaign(self, name: str, cells: Sequence[Mapping[str, str]], tags: Mapping[str, str]) -> Iterator[str]:
+        """The run that all runs of a campaign belong to, whichever commands carry them out; its id.
+
+        It is the one that an earlier command has made, if there is one. Its artifact :data:`CELLS` holds ``cells``, the
+        identity and name of each run of the campaign. It ends as :meth:`group` does; while another command still has
+        runs of the campaign under way it is left running, for that one to end.
+        """
+        about = {**tags, PREFIX + CAMPAIGN: name, **signs_of_life()}
+        wanted = f"tags.`{PREFIX}{CAMPAIGN}` = '{name}'"
+        found = self.client.search_runs([self.experiment_id], wanted, max_results=1, order_by=["start_time ASC"])
+        if found:
+            run_id = found[0].info.run_id
+            self.client.log_batch(run_id, tags=[RunTag(tag, text) for tag, text in about.items()])
+            self.client.update_run(run_id, status="RUNNING")
+        else:
+            run_id = self.client.create_run(self.experiment_id, run_name=name, tags=about).info.run_id
+        self.client.log_dict(run_id, {"campaign": name, "cells": list(cells)}, CELLS)
+        with self._under_way(run_id):
+            yield run_id
+
+    @contextmanager
+    def _under_way(self, run_id: str) -> Iterator[None]:
+        """A context in which a run that several runs belong to shows signs of life; it ends as they did."""
         # Its runs have waited for a server that is away.
         with kept(self.client, self.uri, run_id, self.output, wait=0) as client:
             try:
                 with heartbeat(self.client, run_id):
-                    yield run_id
+                    yield
             except BaseException as error:
                 client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
                 raise
-            client.set_terminated(run_id, "FINISHED" if self._all_finished(run_id) else "FAILED")
+            status = self._end_of(run_id)
+            if status != "RUNNING":
+                client.set_terminated(run_id, status)
         if left := left_over(client):
             say(f"Note: {left}.")
 
-    def _all_finished(self, parent: str) -> bool:
-        """Whether all runs that belong to one have finished, as far as the store knows."""
-        unfinished = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}' and attributes.status != 'FINISHED'"
+    def _end_of(self, parent: str) -> str:
+        """Status of a run that others belong to, as far as the store knows: of each identity the best counts."""
+        of_identity: dict[str, set[str]] = defaultdict(set)
         try:
             with impatient():
-                return not self.client.search_runs([self.experiment_id], unfinished, max_results=1)
+                token = None
+                while True:
+                    wanted = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+                    page = self.client.search_runs([self.experiment_id], wanted, page_token=token)
+                    for run in page:
+                        identity = run.data.tags.get(PREFIX + "identity", run.info.run_id)
+                        of_identity[identity].add(run.info.status)
+                    token = page.token
+                    if not token:
+                        break
         except MlflowException as error:
             if why_away(error) is None:
                 raise
-            return False
+            return "FAILED"
+        unfinished = [statuses for statuses in of_identity.values() if "FINISHED" not in statuses]
+        if any("RUNNING" in statuses for statuses in unfinished):
+            return "RUNNING"
+        return "FAILED" if unfinished else "FINISHED"
 
     def _go_on_with(self, run_id: str, tags: Mapping[str, str]) -> Run:
         """Let an earlier run be under way again, and count how often that was done.
@@ -207,6 +267,19 @@ class Store:
         self.client.update_run(run_id, status="RUNNING")
         return run
 
+    def close_left_by(self, workers: Iterable[str], status: str, reason: str) -> None:
+        """Give runs that lost processes or tasks (:data:`WORKER`) have left marked as running their ``status``.
+
+        Raises:
+            BoardError: the store does not answer.
+        """
+        with impatient(FAREWELL), reaching(self.uri):
+            for worker in workers:
+                unfinished = f"tags.`{PREFIX}{WORKER}` = '{worker}' and attributes.status = 'RUNNING'"
+                for left in self.client.search_runs([self.experiment_id], unfinished):
+                    self.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
+                    self.client.set_terminated(left.info.run_id, status)
+
     def close(self, run_id: str) -> None:
         """Mark a run whose process is gone as killed, unless another one has taken it up meanwhile."""
         run = self.client.get_run(run_id)
@@ -217,12 +290,15 @@ class Store:
         self.client.set_terminated(run_id, "KILLED")
 
     @contextmanager
-    def run(self, record: RunRecord, *, resume: str | None = None) -> Iterator[MLflowLogger]:
+    def run(
+        self, record: RunRecord, *, resume: str | None = None, tell: Callable[[], Mapping[str, str]] = dict
+    ) -> Iterator[MLflowLogger]:
         """A run that ends FINISHED, KILLED when interrupted, or FAILED with the reason as a tag.
 
         The traceback of a failure is the artifact ``failure.txt``. What a tracking server does not take, because it is
         away, is kept in the output folder until it does; :attr:`MLflowLogger.undelivered` says so at the end. With
-        ``resume``, the id of an earlier run, that one goes on.
+        ``resume``, the id of an earlier run, that one goes on. ``tell`` gives tags, without prefix, that say how far
+        it is.
 
         Raises:
             UsageError: the store is away before the run has begun.
@@ -241,7 +317,7 @@ class Store:
         with kept(self.client, self.uri, run_id, self.output) as client:
             logger = MLflowLogger(client, run_id, str(begun.info.artifact_uri), is_put_back=resume is None)
             try:
-                with heartbeat(self.client, run_id):
+                with heartbeat(self.client, run_id, tell=tell):
                     # A run that goes on may be carried out in another way: what was written down first counts.
                     params = {name: value for name, value in record.params.items() if name not in begun.data.params}
                     shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in params.items()]

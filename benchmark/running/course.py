@@ -9,7 +9,7 @@ from typing import Literal
 
 from benchmark.errors import UsageError
 from benchmark.recording.code import code_differences
-from benchmark.recording.ledger import Earlier
+from benchmark.recording.ledger import Earlier, State
 from benchmark.running.keeper import EVERY
 
 Rerun = Literal["never", "failed", "always"]
@@ -49,12 +49,14 @@ class Course:
         why: a line about it, for the user; may be empty.
         run_id: of the run that is gone on with, or left.
         failed: whether what is left has failed.
+        state: of the earlier run that decided this; empty where there was none.
     """
 
     action: Literal["train", "go on", "leave"]
     why: str = ""
     run_id: str | None = None
     failed: bool = False
+    state: State | Literal[""] = ""
 
 
 def choose_course(
@@ -72,7 +74,7 @@ def choose_course(
         UsageError: an interrupted run could only go on with other code.
     """
     if policy.rerun == "always":
-        return Course("train")
+        return Course("train", state=earlier[0].state if earlier else "")
     of_state: dict[str, list[Earlier]] = {}
     for run in earlier:
         of_state.setdefault(run.state, []).append(run)
@@ -80,15 +82,15 @@ def choose_course(
     for run in of_state.get("finished", ()):
         differences = code_differences(run.tags, now)
         if not differences or policy.code == "any":
-            return Course("leave", "is done already (--rerun always trains it again)", run.run_id)
+            return Course("leave", "is done already (--rerun always trains it again)", run.run_id, state="finished")
         other_code = other_code or f"was done with other code: {'; '.join(differences)} (--code any takes it as done)"
     for run in of_state.get("under way", ()):
-        return Course("leave", "is under way in another process", run.run_id)
+        return Course("leave", "is under way in another process", run.run_id, state="under way")
     interrupted = sorted(of_state.get("interrupted", ()), key=lambda run: not has_checkpoint(run.run_id))
     for run in interrupted[:1]:
         differences = code_differences(run.tags, now)
         if not differences or (policy.anyway and has_checkpoint(run.run_id)):
-            return Course("go on", "goes on where it was interrupted", run.run_id)
+            return Course("go on", "goes on where it was interrupted", run.run_id, state="interrupted")
         if has_checkpoint(run.run_id):
             name = run.tags.get("name", run.run_id)
             raise UsageError(
@@ -97,5 +99,6 @@ def choose_course(
             )
     for run in of_state.get("failed", ()):
         if policy.rerun == "never":
-            return Course("leave", f"has failed: {run.tags.get('failure', 'no reason recorded')}", run.run_id, True)
-    return Course("train", other_code)
+            reason = run.tags.get("failure", "no reason recorded")
+            return Course("leave", f"has failed: {reason}", run.run_id, failed=True, state="failed")
+    return Course("train", other_code, state=earlier[0].state if earlier else "")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from benchmark.config.run_config import RunConfig
 from benchmark.console import say
 from benchmark.metrics.series import megabatch_of
+from benchmark.recording.heartbeat import EXPECTED_END, PROGRESS
 from benchmark.streams.build import StreamSizes
 from strategies.registry import STRATEGIES
 
@@ -27,16 +28,21 @@ EVALUATION_COST = 1 / 3
 
 def planned_samples(sizes: StreamSizes, config: RunConfig) -> tuple[float, float]:
     """Samples that a run trains on, and samples it runs forward for validation, gaps and tests."""
+    trained, forward = map(sum, zip(*planned_trainings(sizes, config), strict=True))
+    return trained, forward + config.megabatches * sizes.tested
+
+
+def planned_trainings(sizes: StreamSizes, config: RunConfig) -> list[tuple[float, float]]:
+    """For each training: samples that it trains on, and samples it runs forward for validation and gaps."""
     replay = STRATEGIES.load(config.strategy).traits.replays or config.replay
-    trained = forward = 0.0
+    planned = []
     earlier = last = validated = last_valid = 0
     for own, valid in sizes.trainings:
         replayed = {"full": earlier, "last": last, "buffer": min(earlier, config.buffer_size)}.get(replay, 0)
         validation = valid + {"full": validated, "last": last_valid}.get(replay, 0)
-        trained += config.epochs * (own + replayed)
-        forward += config.epochs * validation + own + replayed
+        planned.append((float(config.epochs * (own + replayed)), float(config.epochs * validation + own + replayed)))
         earlier, last, validated, last_valid = earlier + own, own, validated + valid, valid
-    return trained, forward + config.megabatches * sizes.tested
+    return planned
 
 
 def expected_seconds(trained: float, forward: float, rate: float) -> float:
@@ -59,10 +65,31 @@ class RunProgress(SupervisedPlugin):
         self._timed = 0
         self._megabatch = 0
         self._bar: tqdm | None = None
+        self._done: float | None = None
+        self._epoch = 0
+
+    def tell(self) -> dict[str, str]:
+        """How far the run is, and when it is expected to end: tags for the store, none before its first epoch."""
+        if self._done is None:
+            return {}
+        place = f"megabatch {self._megabatch} of {self.config.megabatches}"
+        place += f", epoch {self._epoch + 1} of {self.config.epochs}"
+        newly = self._done - self._done_before
+        if newly <= 0:
+            return {PROGRESS: place}
+        rest = (time.monotonic() - self._started) * (self.trained - self._done) / newly
+        return {PROGRESS: place, EXPECTED_END: f"{time.time() + rest:.0f}"}
 
     def before_training_epoch(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
-        """Note when a megabatch began."""
+        """Note when a megabatch began, and how much is done."""
         self._begin(strategy)
+        self._epoch = strategy.clock.train_exp_epochs
+        earlier, own = self._planned[: self._position], self._planned[self._position]
+        done = sum(trained for trained, _ in earlier) + own[0] * self._epoch / self.config.epochs
+        if self._done is None:
+            # A run that goes on has done something before.
+            self._started, self._done_before = time.monotonic(), done
+        self._done = done
 
     def after_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Advance the bar; once enough steps are timed, say how long the run will take."""
@@ -97,10 +124,13 @@ class RunProgress(SupervisedPlugin):
         if megabatch == self._megabatch:
             return
         if self._megabatch == 0:
-            self.trained, self.forward = planned_samples(_sizes_of(strategy.experience.benchmark), self.config)
+            sizes = _sizes_of(strategy.experience.benchmark)
+            self.trained, self.forward = planned_samples(sizes, self.config)
+            self._planned = planned_trainings(sizes, self.config)
             if sys.stderr.isatty():
                 self._bar = tqdm(total=round(self.trained), unit="img", leave=False)
         self._megabatch, self._began = megabatch, time.monotonic()
+        self._position = strategy.experience.current_experience
         if self._bar is not None:
             self._bar.set_description(f"megabatch {megabatch} of {self.config.megabatches}")
 

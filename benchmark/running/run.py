@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -36,6 +36,7 @@ def run(
     artifacts: Sequence[str] = (),
     keeping: Keeping | None = None,
     resume: str | None = None,
+    tell: Callable[[], Mapping[str, str]] = dict,
 ) -> RunResult:
     """Train the strategy over the stream, test after each megabatch, and record it all in ``store``.
 
@@ -47,6 +48,7 @@ def run(
         artifacts: names of further files to record, see :data:`benchmark.recording.artifacts.OPTIONAL`.
         keeping: how the run is saved while it trains; None: not at all. ``plugins`` are never saved.
         resume: id of the MLflow run, with the same identity, to go on with, from its checkpoint if it has one.
+        tell: gives tags, without prefix, that say how far the run is; it is asked every minute.
 
     Raises:
         UsageError: the strategy cannot be run as it was asked for, or the checkpoint must not be used.
@@ -58,7 +60,7 @@ def run(
     stream = build_stream(config, prepared.data, prepared.device)
     writers = make_writers(artifacts)
     record = describe_run(config, stream, profile, prepared.device)
-    tracked = store.run(record, resume=resume) if store else nullcontext(None)
+    tracked = store.run(record, resume=resume, tell=tell) if store else nullcontext(None)
     files: list[str] = []
     with readable_warnings(), tracked as logger, ExitStack() as leaving:
         # A run that goes on does so with as many threads as it was begun with; those after it have their own.

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.command.options import collect_given, merge
+from benchmark.command.options import collect_given
 from benchmark.config.fields import by_group, earlier_values, role_of, with_role
 from benchmark.config.files import load_file
 from benchmark.config.grid import expand
+from benchmark.config.merge import merge
 from benchmark.config.profiles import resolve
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError

@@ -80,7 +80,7 @@ def test_the_ledger_tells_states_apart(store, gone):
         "foreign": begin(store),
         "group": store.client.create_run(store.experiment_id, tags={PREFIX + "process": gone}).info.run_id,
     }
-    ledger = Ledger(store)
+    ledger = Ledger(store.client, store.experiment_id)
     states = {run.run_id: run.state for run in ledger.of("a")}
     assert states == {
         runs["finished"]: "finished",
@@ -91,7 +91,9 @@ def test_the_ledger_tells_states_apart(store, gone):
     }
     assert {run.run_id for run in ledger.abandoned()} == {runs["gone"], runs["group"]}, "foreign runs are left alone"
     assert ledger.finished() == {runs["finished"], runs["other"]}
-    assert [run.run_id for run in Ledger(store, "b").of("b")] == [runs["other"]] and not ledger.of("c")
+    assert [run.run_id for run in Ledger(store.client, store.experiment_id, "b").of("b")] == [
+        runs["other"]
+    ] and not ledger.of("c")
 
 
 def test_a_run_goes_on_in_its_own_record_without_a_repeated_or_a_missing_point(store):
