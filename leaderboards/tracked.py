@@ -96,7 +96,8 @@ def _row(run: Run) -> dict[str, Any] | None:
         ValidationError: its record is damaged.
     """
     tags = {name.removeprefix(PREFIX): value for name, value in run.data.tags.items() if name.startswith(PREFIX)}
-    if not tags:
+    # The run that groups those of one command has signs of life alone.
+    if not tags.keys() & _Tags.model_fields.keys():
         return None
     # The parameter was there from the first version on; a store that other programs write to may lack it.
     asked = {"density": run.data.params.get("density", math.nan), "started": run.info.start_time}
