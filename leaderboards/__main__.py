@@ -100,12 +100,18 @@ def main(
 )
 @click.option("--experiment", help="only this MLflow experiment  [default: all]")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="folder of the records")
-def export_records(tracking_uri: str, experiment: str | None, output: Path) -> None:
+@click.option(
+    "--last-only",
+    multiple=True,
+    metavar="PATTERN",
+    help="metrics whose last values are written without their series, such as 'curve/*'; may be repeated",
+)
+def export_records(tracking_uri: str, experiment: str | None, output: Path, last_only: tuple[str, ...]) -> None:
     """Write a record of each run that boards count, a JSON file a run, from which the same boards can be made."""
     with in_one_line():
         from leaderboards.export import export
 
-        done = export(tracking_uri, output, experiment=experiment, say=lambda line: click.echo(line, err=True))
+        done = export(tracking_uri, output, experiment=experiment, last_only=last_only)
     click.echo(f"Records: {output} ({len(done.written)} written, {len(done.unchanged)} unchanged)")
 
 

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,12 @@ class Exported:
 
 @collector_paused()
 def export(
-    tracking_uri: str, folder: Path, *, experiment: str | None = None, say: Callable[[str], object] = say
+    tracking_uri: str,
+    folder: Path,
+    *,
+    experiment: str | None = None,
+    last_only: Sequence[str] = (),
+    say: Callable[[str], object] = say,
 ) -> Exported:
     """Write the record of each finished run that boards count: the newest of each identity.
 
@@ -90,6 +96,8 @@ def export(
     Args:
         tracking_uri, experiment: see :func:`leaderboards.collect.collect`.
         folder: of the records, new or written by an earlier export.
+        last_only: patterns of metrics, such as ``curve/*``, whose last values are written without their series: curves
+            have a point an epoch and are half of a record, and no board shows them.
         say: told in one line of runs that are passed over and of records that are replaced or kept, if there are any.
 
     Raises:
@@ -108,7 +116,7 @@ def export(
     damaged: dict[str, str] = {}
     done = Exported([], [], [], [], damaged)
     texts: dict[str, str] = {}
-    for name, new in _files(tracking_uri, records, damaged):
+    for name, new in _files(tracking_uri, records, last_only, damaged):
         text = new.text()
         if len(text) > LARGEST:
             damaged[new.run_id] = f"its record would be larger than {LARGEST:,} bytes"
@@ -134,13 +142,16 @@ def _there(folder: Path) -> RecordedRuns | None:
     return RecordedRuns(folder) if (folder / GLOSSARY).exists() else None
 
 
-def _files(tracking_uri: str, records: Records, damaged: dict[str, str]) -> Iterator[tuple[str, RunFile]]:
+def _files(
+    tracking_uri: str, records: Records, last_only: Sequence[str], damaged: dict[str, str]
+) -> Iterator[tuple[str, RunFile]]:
     """Path and content of each record; of what none can be made is written down why in ``damaged``."""
     runs = latest_per_seed(records.runs)
     metrics = [name for name in runs.columns if name.startswith(METRIC)]
     points: dict[tuple[str, str], tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
-    series = source(tracking_uri).series(runs.run_id.tolist(), [name.removeprefix(METRIC) for name in metrics])
-    for run_id, metric, step, value in series:
+    named = [name.removeprefix(METRIC) for name in metrics]
+    with_series = [name for name in named if not any(fnmatchcase(name, pattern) for pattern in last_only)]
+    for run_id, metric, step, value in source(tracking_uri).series(runs.run_id.tolist(), with_series):
         steps, values = points[run_id, metric]
         steps.append(step)
         values.append(value)

@@ -77,7 +77,7 @@ Standard = AfterValidator(_standard)
 
 
 class Series(BaseModel):
-    """What a run measured: the last value, and the value of each step, ascending, where the steps are known."""
+    """What a run measured: the last value, and that of each step, ascending; no steps where only the last is kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

@@ -47,7 +47,8 @@ def fill(store):
             for precision in ("fp32", "bf16"):
                 cer_rate = 0.1 + 0.01 * number + 0.003 * seed**2
                 run = store.add(strategy, seed, protocol={"precision": precision}, anytime__cer_rate=cer_rate)
-                points = [Metric("test/accuracy", step / 7 + cer_rate, 5, step) for step in (1, 2, 3, 4)]
+                points = [Metric("curve/loss", 2.5, 5, 50)]
+                points += [Metric("test/accuracy", step / 7 + cer_rate, 5, step) for step in (1, 2, 3, 4)]
                 again = [Metric("test/accuracy", 0.3, 6, 2), Metric("curve/loss", float("nan"), 5, 100)]
                 store.client.log_batch(run, points + again)
     store.add("dense", 0, tags={"commit": "def", "hardware": "a | b", **EARLIER}, anytime__cer_rate=0.2)
@@ -113,6 +114,18 @@ def test_a_metric_is_a_line_and_a_number_keeps_its_digits(store, tmp_path):
     number = "0.30000000000000004"
     assert f'  "anytime/cer_rate": {{"last": {number}, "steps": [4], "values": [{number}]}},' in lines
     assert ["0.3333333333333333" in line for line in lines if "test/accuracy" in line] == [True]
+
+
+def test_series_can_be_left_out_and_change_no_page(store, tmp_path):
+    fill(store)
+    records = tmp_path / "records"
+    done = command("export", "--tracking-uri", store.uri, "--output", records, "--last-only", "curve/*")
+    assert done.exit_code == 0, done.output
+    for name, uri in (("of the store", store.uri), ("of the records", f"records:{records}")):
+        publish([uri], tmp_path / name)
+    assert tree(tmp_path / "of the store") == tree(tmp_path / "of the records")
+    runs = collect(f"records:{records}").runs.run_id
+    assert set(trajectories(f"records:{records}", runs, ["curve/loss", "test/accuracy"]).metric) == {"test/accuracy"}
 
 
 def test_nothing_of_the_machine_gets_into_a_record(store, tmp_path):
