@@ -1,12 +1,15 @@
-"""The command ``python -m leaderboards``: markdown leaderboards from an MLflow store."""
+"""The command ``python -m leaderboards``: markdown leaderboards from what runs have recorded, and the records."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.memory import collector_paused
@@ -17,15 +20,37 @@ Examples:
   python -m leaderboards --tracking-uri http://127.0.0.1:5000 --sort accuracy --output boards
   python -m leaderboards --across replay
   python -m leaderboards --contrast precision
+  python -m leaderboards export --tracking-uri sqlite:///results/mlflow.db --output records
+  python -m leaderboards --tracking-uri records:records
 """
 
+SETTINGS = {"max_content_width": 110}
 
-@click.command(epilog=EPILOG, context_settings={"max_content_width": 110})
+
+def default_store() -> str:
+    """The store that is read unless another one is named."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///results/mlflow.db")
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """What the user has to mend is a line and exit code 2."""
+    from leaderboards.errors import BoardError
+
+    try:
+        yield
+    except BoardError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+@click.group(invoke_without_command=True, epilog=EPILOG, context_settings=SETTINGS)
 @click.option(
     "--tracking-uri",
-    default=lambda: [os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///results/mlflow.db")],
+    default=lambda: [default_store()],
     multiple=True,
-    help="MLflow store of the runs, may be repeated; also MLFLOW_TRACKING_URI  [default: sqlite:///results/mlflow.db]",
+    help="MLflow store of the runs, or records:DIR, may be repeated; also MLFLOW_TRACKING_URI  "
+    "[default: sqlite:///results/mlflow.db]",
 )
 @click.option("--experiment", help="only this MLflow experiment  [default: all]")
 @click.option(
@@ -39,8 +64,10 @@ Examples:
 @click.option("--reverse", is_flag=True, help="worst first")
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 @click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
+@click.pass_context
 @collector_paused()
 def main(
+    context: click.Context,
     tracking_uri: tuple[str, ...],
     experiment: str | None,
     output: Path,
@@ -50,17 +77,42 @@ def main(
     contrast: str | None,
 ) -> None:
     """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
-    from leaderboards.errors import BoardError
-    from leaderboards.publish import publish
+    if context.invoked_subcommand is not None:
+        for name in context.params:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                option = f"--{name.replace('_', '-')}"
+                raise click.UsageError(f"{option} is for boards here: options of a command stand behind its name")
+        return
+    with in_one_line():
+        from leaderboards.publish import publish
 
-    try:
         publish(
             tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across, contrast=contrast
         )
-    except BoardError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
     click.echo(f"Leaderboards: {output / 'README.md'}")
+
+
+@main.command("export", context_settings=SETTINGS)
+@click.option(
+    "--tracking-uri",
+    default=default_store,
+    help="MLflow store of the runs, or records:DIR; also MLFLOW_TRACKING_URI  [default: sqlite:///results/mlflow.db]",
+)
+@click.option("--experiment", help="only this MLflow experiment  [default: all]")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="folder of the records")
+@click.option(
+    "--last-only",
+    multiple=True,
+    metavar="PATTERN",
+    help="metrics whose last values are written without their series, such as 'curve/*'; may be repeated",
+)
+def export_records(tracking_uri: str, experiment: str | None, output: Path, last_only: tuple[str, ...]) -> None:
+    """Write a record of each run that boards count, a JSON file a run, from which the same boards can be made."""
+    with in_one_line():
+        from leaderboards.export import export
+
+        done = export(tracking_uri, output, experiment=experiment, last_only=last_only)
+    click.echo(f"Records: {output} ({len(done.written)} written, {len(done.unchanged)} unchanged)")
 
 
 if __name__ == "__main__":

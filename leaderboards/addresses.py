@@ -1,4 +1,4 @@
-"""Addresses of MLflow stores: which there are, and which of them are files."""
+"""Addresses that runs are read from: MLflow stores, which of them are files, and folders of records."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from leaderboards.errors import BoardError
 
 WORDS = ("databricks", "databricks-uc", "uc")
 """Addresses without a scheme that MLflow knows."""
+
+RECORDS = "records:"
+"""What the address of a folder of records begins with; the rest is its path, as it is."""
 
 FORMS = "a store is a database, such as sqlite:///PATH, or a server, http://HOST:PORT"
 
@@ -30,10 +33,26 @@ def check_address(uri: str) -> None:
             raise ValueError("no host")
     except ValueError as error:
         raise BoardError(f"{uri} is no address of a tracking server: write http://HOST:PORT") from error
+    if uri.startswith(RECORDS):
+        raise BoardError(f"runs cannot be tracked in records ({uri!r}): {FORMS}")
     # A single letter is a drive.
     if uri not in WORDS and (len(parts.scheme) < 2 or parts.scheme == "file"):
         raise BoardError(f"runs cannot be tracked in a folder ({uri!r}): {FORMS}")
     sqlite_file(uri)
+
+
+def records_folder(uri: str) -> Path | None:
+    """The folder of an address of records, there or not; None for any other address.
+
+    Raises:
+        BoardError: it names no folder.
+    """
+    if not uri.startswith(RECORDS):
+        return None
+    path = uri.removeprefix(RECORDS)
+    if not path or "\0" in path:
+        raise BoardError(f"{uri!r} names no folder of records: write {RECORDS}PATH")
+    return Path(path)
 
 
 def is_database(uri: str) -> bool:

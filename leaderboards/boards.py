@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from leaderboards.collect import METRIC, Records, latest_per_seed
+from leaderboards.collect import Records, latest_per_seed
 from leaderboards.errors import BoardError
 from leaderboards.glossary import DEFAULT_SORT, Glossary, Measure
 from leaderboards.names import page_name, row_name
+from leaderboards.rows import METRIC
 from leaderboards.statistics import Estimate, estimate
 
 
@@ -87,28 +88,19 @@ def boards(
     Raises:
         BoardError: no such column or protocol field.
     """
-    runs, glossary = records.runs, records.glossary
+    glossary = records.glossary
     measure = _measure(glossary, sort)
     # The size of a replay buffer is a field of its own that only one kind of replay has.
     across = (*across, "buffer_size") if "replay" in across else tuple(across)
-    if runs.empty:
+    if records.runs.empty:
         return []
-    runs = latest_per_seed(runs.sort_values("started", kind="stable"))
-    grouped: dict[str, list[Hashable]] = {}
-    shared: dict[str, dict[str, Any]] = {}
+    runs = latest_per_seed(records.runs)
     fields = {field for protocol in runs.protocol for field in protocol}
     unknown = [field for field in across if field not in fields and field != "buffer_size"]
     if unknown:
         raise BoardError(f"no protocol field {unknown[0]!r}: there are {', '.join(sorted(fields))}")
-    images = zip(runs.stream, runs.data, runs.data_version, runs.data_fingerprint, strict=True)
-    for index, seen, protocol in zip(runs.index, images, runs.protocol, strict=True):
-        common = {name: value for name, value in protocol.items() if name not in across}
-        key = json.dumps([*seen, common], sort_keys=True)
-        grouped.setdefault(key, []).append(index)
-        shared.setdefault(key, common)
     result = []
-    for key, members in grouped.items():
-        together = runs.loc[members]
+    for together, shared in comparable(runs, across):
         head = together.iloc[0]
         current = newest_versions(together)
         rows = _rows(current, across, glossary)
@@ -120,13 +112,26 @@ def boards(
                 head.data,
                 head.data_version,
                 head.data_fingerprint,
-                shared[key],
+                shared,
                 rows,
                 glossary,
-                len(members) - len(current),
+                len(together) - len(current),
             )
         )
     return sorted(result, key=lambda board: (board.label, board.data, board.file_name))
+
+
+def comparable(runs: pd.DataFrame, across: Collection[str] = ()) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Runs that may share a board, oldest first, and what their protocols have in common without ``across``."""
+    grouped: dict[str, list[Hashable]] = {}
+    shared: dict[str, dict[str, Any]] = {}
+    images = zip(runs.stream, runs.data, runs.data_version, runs.data_fingerprint, strict=True)
+    for index, seen, protocol in zip(runs.index, images, runs.protocol, strict=True):
+        common = {name: value for name, value in protocol.items() if name not in across}
+        key = json.dumps([*seen, common], sort_keys=True)
+        grouped.setdefault(key, []).append(index)
+        shared.setdefault(key, common)
+    return [(runs.loc[members], shared[key]) for key, members in grouped.items()]
 
 
 def newest_versions(runs: pd.DataFrame) -> pd.DataFrame:

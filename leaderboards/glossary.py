@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -103,6 +104,10 @@ class Glossary(Mapping[str, Measure]):
         """Measures that are shown in one of :data:`PLACES`, in order."""
         return [one for one in self.values() if place in one.places]
 
+    def explained(self) -> Glossary:
+        """Without the measures that :meth:`completed` adds."""
+        return Glossary(one for one in self.values() if one != Measure.unexplained(one.name))
+
     def completed(self, names: Iterable[str]) -> Glossary:
         """With an unexplained measure for each metric of ``names`` that it lacks."""
         return self | Glossary([Measure.unexplained(name) for name in names if name not in self])
@@ -123,9 +128,19 @@ def from_tags(tags: Mapping[str, str]) -> Glossary:
     for tag, text in tags.items():
         if tag.startswith(TAG):
             try:
-                said = from_json(text)
-                places = [place for place in said.get("places", ()) if place in PLACES]
-                found.append(MEASURE.validate_python({**said, "places": places}))
-            except (ValueError, TypeError, AttributeError):
+                found.append(from_json(text))
+            except ValueError:
                 continue
+    return from_fields(found)
+
+
+def from_fields(measures: Iterable[Any]) -> Glossary:
+    """The glossary of what may be the fields of measures; what is damaged is passed over, as in :func:`from_tags`."""
+    found = []
+    for said in measures:
+        try:
+            places = [place for place in said.get("places", ()) if place in PLACES]
+            found.append(MEASURE.validate_python({**said, "places": places}))
+        except (ValueError, TypeError, AttributeError):
+            continue
     return Glossary(found)

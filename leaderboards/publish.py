@@ -1,25 +1,21 @@
-"""Publishing: from stores to files. The only place of the leaderboards that writes any."""
+"""Publishing: from sources of runs to pages."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from leaderboards.boards import boards
 from leaderboards.collect import collect
+from leaderboards.console import say
 from leaderboards.contrast import contrasts
 from leaderboards.errors import BoardError
+from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.markdown import board_page, contrast_page, index_page
 from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
 from leaderboards.report import Report, protocol_version, report
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 @collector_paused()
@@ -32,9 +28,9 @@ def publish(
     reverse: bool = False,
     across: Iterable[str] = (),
     contrast: str | None = None,
-    say: Callable[[str], object] = _print,
+    say: Callable[[str], object] = say,
 ) -> list[Report]:
-    """Write a markdown page for each board of one or several stores, and an index, ``README.md``.
+    """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
 
     Args:
         tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
@@ -47,7 +43,7 @@ def publish(
         What was written, a report a board.
 
     Raises:
-        BoardError: a store cannot be read, none holds a finished run, there is nothing to contrast, or the folder
+        BoardError: a source cannot be read, none holds a finished run, there is nothing to contrast, or the folder
             cannot be written. Nothing has been written then: pages are replaced once all of them are on the disk.
     """
     records = collect(*tracking_uris, experiment=experiment)
@@ -61,18 +57,5 @@ def publish(
     pages = {one.board.file_name: board_page(one) for one in reports} | {"README.md": index_page(reports, contrast)}
     if contrast is not None:
         pages[contrast_name(contrast)] = contrast_page(contrasts(records, contrast), contrast)
-    try:
-        _write(pages, folder)
-    except OSError as error:
-        raise BoardError(f"cannot write to {folder}: {error.strerror}") from error
+    write_all(pages, folder)
     return reports
-
-
-def _write(pages: Mapping[str, str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: another command may write the same pages.
-    with TemporaryDirectory(prefix=".new-", dir=folder) as drafts:
-        for name, text in pages.items():
-            (Path(drafts) / name).write_text(text, encoding="utf-8")
-        for name in pages:
-            (Path(drafts) / name).replace(folder / name)

@@ -67,9 +67,10 @@ def test_a_density_that_is_no_number_is_damage(store):
     assert list(collect(store.uri).damaged) == [lost]
 
 
-def test_runs_of_other_programs_are_no_damage(store):
-    run_id = store.client.create_run(store.experiment, tags={"strategy": "dense"}).info.run_id
-    store.client.set_terminated(run_id, "FINISHED")
+def test_runs_of_other_programs_and_groups_of_runs_are_no_damage(store):
+    for tags in ({"strategy": "dense"}, {"anytime_bench.process": "here 1 2", "anytime_bench.heartbeat": "3"}):
+        run_id = store.client.create_run(store.experiment, tags=tags).info.run_id
+        store.client.set_terminated(run_id, "FINISHED")
     assert collect(store.uri).note is None
 
 

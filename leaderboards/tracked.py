@@ -1,0 +1,105 @@
+"""MLflow stores as a source of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from mlflow.entities import Run
+from pydantic import Field, Json, ValidationError
+
+from leaderboards.errors import BoardError
+from leaderboards.glossary import Glossary, from_tags
+from leaderboards.record import PREFIX
+from leaderboards.rows import Described, Fields, Found, Point, ProtocolFields, Started, VariantFields, reason, row
+from leaderboards.store import reading
+
+PAGE = 1000
+
+READERS = 8
+"""Requests at once: a store answers one series at a time, and most of it is waiting."""
+
+
+class _Tags(Described):
+    """What boards need to know of a run; a store that other programs write to may hold anything."""
+
+    protocol: Json[ProtocolFields]
+    variant: Json[VariantFields]
+    variant_defaults: Json[Fields] = Field(default_factory=dict)
+    earlier: Json[Fields] = Field(default_factory=dict)
+    density: float
+    started: Started
+
+
+@dataclass(frozen=True)
+class TrackedRuns:
+    """The runs of the MLflow store at ``uri``."""
+
+    uri: str
+
+    def runs(self, experiment: str | None) -> Found:
+        """See :class:`leaderboards.rows.Source`."""
+        rows: list[dict[str, Any]] = []
+        damaged: dict[str, str] = {}
+        glossary = Glossary()
+        with reading(self.uri) as client:
+            experiments = client.search_experiments()
+            chosen = [e for e in experiments if experiment in (None, e.name)]
+            if not chosen:
+                names = ", ".join(repr(e.name) for e in experiments)
+                raise BoardError(f"no experiment {experiment!r} in {self.uri}: there are {names or 'none'}")
+            for one in chosen:
+                glossary |= from_tags(one.tags)
+            token = None
+            while True:
+                page = client.search_runs(
+                    [one.experiment_id for one in chosen],
+                    "attributes.status = 'FINISHED'",
+                    max_results=PAGE,
+                    page_token=token,
+                    order_by=["start_time ASC"],
+                )
+                for run in page:
+                    try:
+                        found = _row(run)
+                    except ValidationError as error:
+                        damaged[run.info.run_id] = reason(error)
+                    else:
+                        rows += [] if found is None else [found]
+                token = page.token
+                if not token:
+                    break
+        return Found(rows, damaged, glossary)
+
+    def series(self, run_ids: Iterable[str], metrics: Iterable[str]) -> list[Point]:
+        """See :class:`leaderboards.rows.Source`; of several points of one step the one that was logged last counts."""
+        with reading(self.uri) as client:
+
+            def read(asked: tuple[str, str]) -> list[Point]:
+                run_id, metric = asked
+                points = sorted(client.get_metric_history(run_id, metric), key=lambda point: point.timestamp)
+                latest = {point.step: point.value for point in points}
+                return [(run_id, metric, step, latest[step]) for step in sorted(latest)]
+
+            with ThreadPoolExecutor(READERS) as readers:
+                return [point for part in readers.map(read, product(run_ids, metrics)) for point in part]
+
+
+def _row(run: Run) -> dict[str, Any] | None:
+    """The row of a run; None if it is none of the benchmark's.
+
+    Raises:
+        ValidationError: its record is damaged.
+    """
+    tags = {name.removeprefix(PREFIX): value for name, value in run.data.tags.items() if name.startswith(PREFIX)}
+    # The run that groups those of one command has signs of life alone.
+    if not tags.keys() & _Tags.model_fields.keys():
+        return None
+    # The parameter was there from the first version on; a store that other programs write to may lack it.
+    asked = {"density": run.data.params.get("density", math.nan), "started": run.info.start_time}
+    said = _Tags.model_validate({**tags, **asked})
+    return row(dict(said), tags, run.info.run_id, said.started, run.data.metrics)

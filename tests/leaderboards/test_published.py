@@ -1,0 +1,120 @@
+"""Published pages are what the published records give, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.config.profiles import resolve
+from benchmark.recording.store import Store
+from benchmark.running.prepare import prepare
+from benchmark.running.run import run
+from leaderboards.errors import BoardError
+from leaderboards.export import export
+from leaderboards.publish import publish
+
+PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published"
+
+WITHOUT_RECORDS = {
+    "contrast-precision.md",
+    "digits-real-b10-cnn-e10-b50bce81.md",
+    "imagefolder-cifar10-jpeg-real-b10-full-resnet20s-e8-9a1484c2.md",
+    "tiny_restricted_imagenet_fewshot-real-b10-full-resnet20s-e8-a9c722c5.md",
+}
+"""Pages of protocol 1, from before there were records. Every other page has them."""
+
+PUBLISHED_WITH = ({}, {"across": ["replay"]}, {"contrast": "precision"})
+"""Options that pages are published with. The index is written by hand."""
+
+
+def flaws(published: Path, without_records: set[str], scratch: Path) -> list[str]:
+    """What is wrong with published pages and their records."""
+    pages = {page.name: page.read_bytes() for page in published.glob("*.md") if page.name != "README.md"}
+    found, rendered, runs, shown = [], {}, {}, set()
+    for number, options in enumerate(PUBLISHED_WITH if (published / "records").exists() else ()):
+        folder = scratch / str(number)
+        try:
+            reports = publish([f"records:{published / 'records'}"], folder, say=found.append, **options)
+        except BoardError as error:
+            found += [] if "nothing to contrast" in str(error) else [str(error)]
+            continue
+        rendered |= {page.name: page.read_bytes() for page in folder.iterdir() if page.name != "README.md"}
+        for report in reports:
+            runs = dict.fromkeys(report.board.runs.run_id, report.board.file_name) | runs
+            shown |= set(report.board.runs.run_id) if report.board.file_name in pages else set()
+    found += [f"not what the records give: {name}" for name in pages if rendered.get(name, pages[name]) != pages[name]]
+    found += [f"neither records nor an excuse: {name}" for name in pages.keys() - rendered.keys() - without_records]
+    found += [f"an excuse without need: {name}" for name in without_records - (pages.keys() - rendered.keys())]
+    found += [f"records without a page: {name}" for name in {runs[one] for one in runs.keys() - shown}]
+    return found
+
+
+def test_published_pages_are_those_of_their_records(tmp_path):
+    assert flaws(PUBLISHED, WITHOUT_RECORDS, tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Pages and records of a small run of the digits, and a page from before there were records."""
+    folder = tmp_path_factory.mktemp("digits")
+    store = Store(None, folder / "results", "digits")
+    options = {"stream": "digits", "model": "mlp", "megabatches": 2, "epochs": 1}
+    for strategy in ("dense", "static-random"):
+        config = resolve({**options, "strategy": strategy}, profile="demo")
+        run(prepare(config, data_root=folder, cache=folder), store=store, profile="demo")
+    export(store.uri, folder / "published" / "records")
+    publish([store.uri], folder / "published")
+    (folder / "published" / "old.md").write_text("# An old page\n")
+    return folder
+
+
+def copied(digits, tmp_path):
+    """The published files, to be spoilt."""
+    for path in (digits / "published").rglob("*"):
+        target = tmp_path / "published" / path.relative_to(digits / "published")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            target.write_bytes(path.read_bytes())
+    return tmp_path / "published"
+
+
+@pytest.mark.slow
+def test_records_of_a_real_run_hold_nothing_of_the_machine(digits):
+    written = [path.read_text() for path in (digits / "published" / "records").rglob("*.json")]
+    assert len(written) == 3 and max(map(len, written)) < 20_000
+    for name in (str(digits), "/tmp", "/home", "file:", '"process"', "heartbeat", "artifact"):
+        assert not [text for text in written if name in text], name
+
+
+@pytest.mark.slow
+def test_flaws_of_published_pages_are_found(digits, tmp_path):
+    def found(spoil=Path.exists, without=frozenset({"old.md"})):
+        place = copied(digits, tmp_path / str(len(list(tmp_path.iterdir()))))
+        spoil(place)
+        return flaws(place, set(without), place / "scratch")
+
+    source = digits / "published"
+    [page] = [path.name for path in source.glob("digits*.md")]
+    records = sorted(one.relative_to(source) for one in source.glob("records/*/*.json"))
+    other_figures = [f"not what the records give: {page}"]
+
+    def change_a_digit(place):
+        record = json.loads((place / records[0]).read_text())
+        record["metrics"]["anytime/cer_rate"]["last"] += 0.1
+        (place / records[0]).write_text(json.dumps(record))
+
+    def damage(place):
+        (place / records[0]).write_text("{")
+
+    assert found() == []
+    assert found(lambda place: (place / page).write_text("# Better figures\n")) == other_figures
+    assert found(change_a_digit) == other_figures
+    assert found(lambda place: (place / records[0]).unlink()) == other_figures
+    assert {*other_figures} < {*found(damage)} and any("damaged" in line for line in found(damage))
+    assert found(without=()) == ["neither records nor an excuse: old.md"]
+    assert found(without=("old.md", page)) == [f"an excuse without need: {page}"]
+    assert found(without=("old.md", "gone.md")) == ["an excuse without need: gone.md"]
+    assert found(lambda place: (place / page).unlink()) == [f"records without a page: {page}"]
+    assert found(lambda place: (place / "records" / "glossary.json").unlink())
