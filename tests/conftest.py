@@ -13,6 +13,15 @@ def pytest_configure(config):
         write_avalanche_settings()
 
 
+@pytest.fixture(scope="session")
+def preloaded():
+    """The process that commands are forked from."""
+    from commands import preloading
+
+    with preloading() as process:
+        yield process
+
+
 @pytest.fixture(scope="session", autouse=True)
 def copied_stores():
     """New stores are copies, unless a test makes them otherwise."""

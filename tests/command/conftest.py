@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,35 +16,32 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def preloaded():
-    """The process of ``preloaded.py``."""
-    script = [sys.executable, str(Path(__file__).with_name("preloaded.py"))]
-    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        process.stdin.close()
+def start_command(tmp_path_factory, cache, preloaded):
+    """Function: start ``python -m benchmark.run`` in a folder, in the background; see :class:`commands.Running`.
+
+    It is a process of its own, whose libraries were imported before. ``site`` is a folder of installed packages that it
+    sees beside those of the environment.
+    """
+
+    def start(folder: Path, *arguments: str, site: str = "", **options):
+        streams = [tmp_path_factory.mktemp("streams") / name for name in ("stdout", "stderr")]
+        own = commands.environment_of(cache, site)
+        return preloaded.start(*arguments, folder=folder, streams=streams, environment=own, **options)
+
+    return start
 
 
 @pytest.fixture
-def command(tmp_path, tmp_path_factory, cache, preloaded):
+def command(tmp_path, cache, start_command):
     """Function: run ``python -m benchmark.run`` in an empty folder and return what it did.
 
-    It is a process of its own, whose libraries were imported before; with ``fresh`` it is a new one, as a user's is.
-    ``site`` is a folder of installed packages that it sees beside those of the environment.
+    The arguments are those of ``start_command``; with ``fresh`` it is a new interpreter, as a user's is.
     """
 
     def run(*arguments: str, module: str = "benchmark.run", site: str = "", fresh: bool = False):
-        path = os.pathsep.join(filter(None, (site, os.environ.get("PYTHONPATH"))))
-        own = {"ANYTIME_BENCH_CACHE": str(cache), "COLUMNS": "160", "PYTHONPATH": path}
         if fresh:
-            whole = [sys.executable, "-m", module, *arguments]
-            env = {**os.environ, **own}
-            return subprocess.run(whole, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
-        streams = [tmp_path_factory.mktemp("streams") / name for name in ("stdout", "stderr")]
-        order = (module, arguments, str(tmp_path), own, [str(path) for path in streams])
-        names = ("module", "arguments", "folder", "environment", "streams")
-        print(json.dumps(dict(zip(names, order, strict=True))), file=preloaded.stdin, flush=True)
-        code = int(preloaded.stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, *(path.read_text() for path in streams))
+            return commands.fresh(module, *arguments, folder=tmp_path, environment=commands.environment_of(cache, site))
+        return start_command(tmp_path, *arguments, module=module, site=site).end()
 
     return run
 

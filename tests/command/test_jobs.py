@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from commands import environment_of, fresh
 from mlflow import MlflowClient
 
 from leaderboards.record import PREFIX
@@ -42,31 +41,28 @@ def broken(learner, pruning):
 
 
 @pytest.fixture(scope="module")
-def launched(cache, tmp_path_factory):
-    """Function: start the command in ``folder``, as the leader of a process group."""
-    site = tmp_path_factory.mktemp("site")
-    (site / "ill-1.0.dist-info").mkdir()
-    (site / "ill.py").write_text(ILL)
-    (site / "ill-1.0.dist-info" / "METADATA").write_text("Name: ill\nVersion: 1.0\nSummary: Strategies that fail\n")
-    (site / "ill-1.0.dist-info" / "entry_points.txt").write_text(
+def site(tmp_path_factory):
+    """A folder with the package of ill strategies installed."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "ill-1.0.dist-info").mkdir()
+    (folder / "ill.py").write_text(ILL)
+    (folder / "ill-1.0.dist-info" / "METADATA").write_text("Name: ill\nVersion: 1.0\nSummary: Strategies that fail\n")
+    (folder / "ill-1.0.dist-info" / "entry_points.txt").write_text(
         "[anytime_bench.strategies]\nlost = ill:lost\nbroken = ill:broken\n"
     )
-    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def launched(start_command):
+    """Function: start the command in ``folder``, as the leader of a process group.
+
+    The process that others are forked from is forked itself, unless it is to be a ``new_forkserver``.
+    """
     processes = []
 
-    def launch(folder, *arguments, threads=1):
-        own = {"ANYTIME_BENCH_CACHE": str(cache), "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.run", *arguments],
-            cwd=folder,
-            env={**os.environ, **own},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # A shell that starts the tests in the background has interruption ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+    def launch(folder, *arguments, new_forkserver=False):
+        process = start_command(folder, *arguments, forkserver=not new_forkserver)
         processes.append(process)
         return process
 
@@ -92,10 +88,9 @@ def gone(group, seconds=30):
 class Recorded:
     """What a finished command printed and recorded."""
 
-    def __init__(self, folder, process):
+    def __init__(self, folder, ended):
         self.folder = folder
-        self.stdout, self.stderr = process.communicate(timeout=300)
-        self.code = process.returncode
+        self.stdout, self.stderr, self.code = ended.stdout, ended.stderr, ended.returncode
         self.client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
         found = self.client.search_runs([e.experiment_id for e in self.client.search_experiments()])
         self.runs = {
@@ -121,15 +116,17 @@ class Recorded:
 @pytest.fixture(scope="module")
 def in_turn(launched, tmp_path_factory):
     folder = tmp_path_factory.mktemp("in_turn")
-    return Recorded(folder, launched(folder, *SMALL, *EXTRAS, "--strategy", "APP", "--strategy", "dense"))
+    return Recorded(folder, launched(folder, *SMALL, *EXTRAS, "--strategy", "APP", "--strategy", "dense").end())
 
 
 @pytest.fixture(scope="module")
-def at_once(launched, tmp_path_factory):
-    """The same two runs, with two that fail between them."""
+def at_once(cache, site, tmp_path_factory):
+    """The same two runs, with two that fail between them, in new interpreters, as a user's are."""
     folder = tmp_path_factory.mktemp("at_once")
     strategies = [part for name in ("APP", "lost", "broken", "dense") for part in ("--strategy", name)]
-    return Recorded(folder, launched(folder, *SMALL, *EXTRAS, *strategies, "--jobs", "2", threads=2))
+    environment = {**environment_of(cache, site), "OMP_NUM_THREADS": "2"}
+    arguments = (*SMALL, *EXTRAS, *strategies, "--jobs", "2")
+    return Recorded(folder, fresh("benchmark.run", *arguments, folder=folder, environment=environment))
 
 
 def test_the_threads_are_shared(in_turn, at_once):
@@ -180,29 +177,26 @@ def test_a_lost_process_and_a_failure_are_those_of_their_runs_alone(at_once):
     }  # fmt: skip
 
 
-def wait_for(process, lines):
-    """Read what ``process`` says until it has said all of ``lines``; a run that failed will not say any."""
-    missing = set(lines)
-    for line in process.stderr:
-        assert not re.match(r"Run \d+ failed", line), line
-        missing = {words for words in missing if not line.startswith(words)}
-        if not missing:
-            return
-    raise AssertionError(f"never said {missing}")
+def what_is_left(process, folder):
+    """What a command has recorded once no process of its group is left."""
+    process.end()
+    assert gone(process.pid)
+    # The others may have gone on when the command itself had ended.
+    return Recorded(folder, process.end())
 
 
 @pytest.mark.parametrize("way", ["ctrl-c", "SIGKILL"])
 def test_no_process_outlives_an_interrupted_command_and_runs_under_way_are_killed(launched, tmp_path, way):
     epochs = ("--epochs", "1", "--epochs", "5000", "--epochs", "5001")
     process = launched(tmp_path, *SMALL[:4], "--model", "cnn", "--strategy", "dense", *epochs, "--jobs", "2")
-    wait_for(process, ["run 2: about", "run 3: about"])
+    process.wait_for("run 2: about", "run 3: about")
     if way == "ctrl-c":
         for _ in range(2):  # A terminal interrupts all processes of the group, and a user may be impatient.
             os.killpg(process.pid, signal.SIGINT)
     else:
-        process.kill()
-    ended = Recorded(tmp_path, process)
-    assert "Traceback" not in ended.stderr and gone(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+    ended = what_is_left(process, tmp_path)
+    assert "Traceback" not in ended.stderr
     if way == "ctrl-c":
         assert ended.code == 130 and ended.stderr.splitlines()[-1].startswith("Interrupted")
     statuses = {epochs: run.info.status for (_, epochs), run in ended.runs.items()}
@@ -211,12 +205,14 @@ def test_no_process_outlives_an_interrupted_command_and_runs_under_way_are_kille
 
 @pytest.mark.parametrize("early", [True, False])
 def test_sigterm_while_processes_start_leaves_none_behind(launched, tmp_path, early):
-    process = launched(tmp_path, *SMALL, "--strategy", "dense", "--seed", "0", "--seed", "1", "--jobs", "2")
-    wait_for(process, ["2 runs at once" if early else "Run 2 of 2"])
-    process.terminate()
-    ended = Recorded(tmp_path, process)
+    """Early: while the one that others are forked from imports libraries, which a forked one need not do."""
+    seeds = ("--seed", "0", "--seed", "1")
+    process = launched(tmp_path, *SMALL, "--strategy", "dense", *seeds, "--jobs", "2", new_forkserver=early)
+    process.wait_for("2 runs at once" if early else "Run 2 of 2")
+    os.kill(process.pid, signal.SIGTERM)
+    ended = what_is_left(process, tmp_path)
     assert ended.code == 143 and "Traceback" not in ended.stderr, ended.stderr
-    assert gone(process.pid) and not ended.runs and ended.group.info.status == "KILLED"
+    assert not ended.runs and ended.group.info.status == "KILLED"
 
 
 @pytest.mark.parametrize("jobs", ["0", "two"])
