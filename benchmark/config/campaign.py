@@ -64,6 +64,7 @@ def read_campaign(documents: Sequence[Mapping[str, Any]], given: Mapping[str, An
     # A strategy that was asked for on the command line has its own options all the same.
     rest = {option: value for option, value in given.items() if option != "strategy"}
     blocks = _blocks(own, "include")
+    _check_per_strategy(own.get("per_strategy") or {}, [content, *blocks])
     grids = [base] if base.get("strategy") or not blocks else []
     grids += [merge(merge(content, block), given) for block in blocks]
     return Campaign(called, [one for grid in grids for one in _per_strategy(grid, own, rest)], _excluded(own))
@@ -103,17 +104,27 @@ def _excluded(own: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _per_strategy(grid: Mapping[str, Any], own: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """``grid`` as it is, or a grid for each of its strategies where some have options of their own."""
-    parts = own.get("per_strategy") or {}
-    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
-        raise UsageError("per_strategy holds a strategy a line, and under it its options")
-    strategies = grid.get("strategy", [])
-    strategies = strategies if isinstance(strategies, list) else [strategies]
+    parts, strategies = own.get("per_strategy") or {}, _strategies(grid)
     if set(parts).isdisjoint(map(str, strategies)):
         return [dict(grid)]
-    wrong = next((n for n, part in parts.items() if "strategy" in part), None)
-    if wrong is not None:
-        raise UsageError(f"per_strategy: {plain(wrong)} names a strategy among its options: use include")
     return [merge(merge({**grid, "strategy": one}, _options(parts.get(str(one), {}))), given) for one in strategies]
+
+
+def _strategies(grid: Mapping[str, Any]) -> list[Any]:
+    found = grid.get("strategy", [])
+    return found if isinstance(found, list) else [found]
+
+
+def _check_per_strategy(parts: Any, grids: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that options of single strategies are options, of strategies that the file names."""
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+        raise UsageError("per_strategy holds a strategy a line, and under it its options")
+    named = {str(one) for grid in grids for one in _strategies(grid)}
+    for strategy, part in parts.items():
+        if strategy not in named:
+            raise UsageError(f"per_strategy: {plain(strategy)} is none of the strategies of this file")
+        if "strategy" in part:
+            raise UsageError(f"per_strategy: {plain(strategy)} has a strategy among its options: use include")
 
 
 def _are_equal(value: Any, wanted: Any) -> bool:

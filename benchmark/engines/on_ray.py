@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +20,7 @@ from benchmark.console import say
 from benchmark.engines.job import Failure, Job, Outcome, Place, carry_out
 from benchmark.errors import UsageError
 from benchmark.recording.store import Store
-from benchmark.running.interruption import Interruption
+from benchmark.running.interruption import Interrupted, Interruption
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
 
@@ -98,7 +99,13 @@ class OnRay:
             # Ray has handlers of its own since it was started.
             self.interruption.handled(signal.SIGINT, signal.SIGTERM),
         ):
-            yield from outcomes
+            try:
+                yield from outcomes
+            except KeyboardInterrupt as error:
+                # What a handler raises while Ray waits comes out as a plain KeyboardInterrupt.
+                if self.interruption.signal is None:
+                    raise
+                raise Interrupted(self.interruption.signal) from error
 
     @contextmanager
     def _cluster(self, jobs: int) -> Iterator[None]:
@@ -111,6 +118,7 @@ class OnRay:
         with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
             try:
                 if self.address is not None:
+                    _knock(self.address)
                     ray.init(self.address, **common)
                 else:
                     ray.init(
@@ -149,6 +157,22 @@ class OnRay:
         if self.share.gpus:
             slots = min(slots, whole.get("GPU", 0.0) // self.share.gpus)
         say(f"{slots:.0f} runs at once, each with {self.share}")
+
+
+def _knock(address: str) -> None:
+    """Make sure that somebody listens at ``HOST:PORT``; Ray would try for minutes.
+
+    Raises:
+        ConnectionError: nobody does.
+        ValueError: it is no such address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError("an address is HOST:PORT, as ray start --head says it")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise ConnectionError(error.strerror or str(error)) from error
 
 
 def check_ray() -> None:

@@ -1,0 +1,190 @@
+"""Runs on Ray: on this machine, on two nodes of which one is lost, and in workers that are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import closing
+from threading import Thread
+
+import pytest
+from mlflow import MlflowClient
+from soak import kills
+
+from benchmark.config.profiles import resolve
+from benchmark.engines.job import Failure, Job, Place
+from benchmark.engines.on_ray import OnRay, Share
+from benchmark.errors import UsageError
+from benchmark.recording.store import Store
+from benchmark.running.course import Policy
+from benchmark.running.interruption import Interrupted, Interruption
+from benchmark.running.prepare import prepare
+from benchmark.running.result import RunResult
+from benchmark.running.run import run
+from leaderboards.record import PREFIX
+
+pytest.importorskip("ray", reason="Ray is an extra package")
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+MEASURED = ("time/", "memory/")
+"""Metrics that no two runs share."""
+
+OPTIONS = {"stream": "digits", "model": "mlp", "megabatches": 3, "epochs": 40, "batch_size": 32, "shots": 60}
+
+
+def job(number, **options):
+    return Job(number, resolve({**OPTIONS, **options}, profile="demo"), "demo")
+
+
+JOBS = [job(number, strategy=name, seed=seed) for number, (name, seed) in enumerate(
+    [("dense", 0), ("APP", 0), ("RigL", 1), ("APP", 1)], start=1
+)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cache):
+    """Number of a job -> the series of its run in this process."""
+    found = {}
+    for one in JOBS:
+        result = run(prepare(one.config, data_root=cache / "none", cache=cache))
+        found[one.number] = unmeasured(result.series)
+    return found
+
+
+def unmeasured(series):
+    return {name: values for name, values in series.items() if not name.startswith(MEASURED)}
+
+
+@pytest.fixture
+def place(tmp_path, cache):
+    store = Store(None, tmp_path / "results", "tests")
+    policy = Policy(checkpoint_every=0.0)
+    return Place(cache / "none", cache, tmp_path / "results", store.uri, "tests", policy=policy), store
+
+
+def records(store):
+    return store.client.search_runs([store.experiment_id])
+
+
+def as_recorded(store, undisturbed):
+    """Whether each job is recorded once, with the points that it has where nothing disturbs it."""
+    found = records(store)
+    assert len(found) == len(JOBS) and {one.info.status for one in found} == {"FINISHED"}
+    for one in JOBS:
+        name = (one.config.strategy, str(one.config.seed))
+        [own] = [r for r in found if (r.data.params["strategy"], r.data.params["seed"]) == name]
+        for metric, (steps, values) in undisturbed[one.number].items():
+            points = store.client.get_metric_history(own.info.run_id, metric)
+            assert [(point.step, point.value) for point in points] == list(zip(steps, values, strict=True)), metric
+    return True
+
+
+def under_way(uri, experiment):
+    """Process ids of runs that have trained for a while."""
+    client = MlflowClient(uri)
+    found = client.search_runs([experiment], "attributes.status = 'RUNNING'")
+    begun = [one for one in found if "test/accuracy" in one.data.metrics]
+    return [int(one.data.tags[PREFIX + "process"].split()[1]) for one in begun]
+
+
+def test_a_worker_that_is_killed_at_random_costs_no_run_and_no_bit(place, undisturbed):
+    where, store = place
+    killed, over = [], []
+
+    def kill_some():
+        chance = random.Random(0)
+        while len(killed) < kills(2) and not over:
+            time.sleep(chance.uniform(0.1, 0.6))
+            for process in (
+                chance.sample(alive, 1) if (alive := under_way(where.tracking_uri, store.experiment_id)) else []
+            ):
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+
+    killer = Thread(target=kill_some, daemon=True)
+    engine = OnRay(Share(retries=kills(2) + 5), Interruption(), at_once=2)
+    with closing(engine(JOBS, where, store, {})) as outcomes:
+        killer.start()
+        ended = {one.number: outcome for one, outcome in outcomes}
+    over.append(True)
+    killer.join()
+    assert killed and all(isinstance(outcome, RunResult) for outcome in ended.values()), ended
+    assert {number: unmeasured(outcome.series) for number, outcome in ended.items()} == undisturbed
+    assert as_recorded(store, undisturbed)
+    resumed = [one for one in records(store) if PREFIX + "resumed" in one.data.tags]
+    assert len(resumed) <= len(killed) and resumed
+
+
+def test_of_two_nodes_one_is_lost_and_all_runs_are_recorded_once(place, undisturbed):
+    from ray.cluster_utils import Cluster
+
+    where, store = place
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        lost = []
+
+        def lose_one():
+            while len(under_way(where.tracking_uri, store.experiment_id)) < 2:
+                time.sleep(0.2)
+            cluster.remove_node(second, allow_graceful=False)
+            lost.append(second)
+
+        loser = Thread(target=lose_one, daemon=True)
+        engine = OnRay(Share(retries=5), Interruption(), address=cluster.address)
+        with closing(engine(JOBS, where, store, {})) as outcomes:
+            loser.start()
+            ended = [outcome for _, outcome in outcomes]
+        loser.join(timeout=1)
+        assert lost and all(isinstance(outcome, RunResult) for outcome in ended), ended
+    finally:
+        cluster.shutdown()
+    assert as_recorded(store, undisturbed)
+
+
+def test_an_interruption_saves_the_runs_and_the_same_jobs_go_on(place, undisturbed):
+    where, store = place
+
+    def interrupt():
+        while not under_way(where.tracking_uri, store.experiment_id):
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=interrupt, daemon=True).start()
+    with (
+        pytest.raises(Interrupted) as told,
+        closing(OnRay(Share(), Interruption(), at_once=2)(JOBS, where, store, {})) as o,
+    ):
+        list(o)
+    assert told.value.signal == signal.SIGTERM
+    left = records(store)
+    assert "RUNNING" not in {one.info.status for one in left}
+    assert any(one.info.status == "KILLED" and (where.checkpoints / one.info.run_id).is_dir() for one in left)
+    list(OnRay(Share(), Interruption(), at_once=2)(JOBS, where, store, {}))
+    assert as_recorded(store, undisturbed)
+
+
+def test_what_fails_is_not_begun_again_and_the_others_go_on(place):
+    where, store = place
+    jobs = [job(1, strategy="dense", lr=1e30, epochs=1), job(2, strategy="dense", epochs=1)]
+    with closing(OnRay(Share(), Interruption(), at_once=1)(jobs, where, store, {})) as outcomes:
+        ended = {one.number: outcome for one, outcome in outcomes}
+    assert isinstance(ended[1], Failure) and "diverged" in ended[1].reason
+    assert isinstance(ended[2], RunResult) and len(records(store)) == 2
+
+
+def test_a_share_that_no_machine_has_is_refused(place):
+    where, store = place
+    with pytest.raises(UsageError, match="no machine has 1 core and 1 GPUs"):
+        list(OnRay(Share(gpus=1.0), Interruption())(JOBS, where, store, {}))
+    with pytest.raises(UsageError, match="there is no Ray cluster at"):
+        list(OnRay(Share(), Interruption(), address="127.0.0.1:9")(JOBS, where, store, {}))
+    assert not records(store)
