@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import commands
@@ -48,15 +49,15 @@ def command(tmp_path, cache, start_command):
 
 @pytest.fixture
 def called(tmp_path, cache, monkeypatch, capsys):
-    """Function: the command in this process, in an empty folder: its exit code, what it printed and what it said."""
+    """Function: a command in this process, in an empty folder: its exit code, what it printed and what it said."""
     from benchmark.run import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANYTIME_BENCH_CACHE", str(cache))
 
-    def call(*arguments: str) -> tuple[int, str, str]:
+    def call(*arguments: str, command: Callable[[list[str]], None] = main) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
+            command(list(arguments))
         return (ended.value.code, *capsys.readouterr())
 
     return call
