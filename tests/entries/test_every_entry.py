@@ -11,8 +11,8 @@ from benchmark.running.prepare import prepare
 from benchmark.running.run import run
 from strategies.registry import DISTRIBUTIONS, PRUNING, REPLAYS, SCHEDULES, SCORES, STRATEGIES, STRUCTURES
 
-LEARNING = {"stream": "digits", "megabatches": 3, "epochs": 6, "lr": 0.1, "batch_size": 32}
-"""A fifth of the demo's steps on real images of one channel: enough to be far from chance."""
+LEARNING = {"stream": "digits", "megabatches": 3, "epochs": 2, "lr": 0.1, "batch_size": 32}
+"""Some steps of the demo on real images of one channel: enough to be far from chance."""
 
 TINY = {
     "stream": "synthetic",
@@ -20,6 +20,7 @@ TINY = {
     "shots": 12,
     "test_shots": 4,
     "resolution": 16,
+    "model": "cnn",
     "megabatches": 3,
     "epochs": 1,
     "batch_size": 16,

@@ -50,6 +50,7 @@ def become(
     streams: list[str],
     forkserver: bool = False,
     new_store: bool = False,
+    constants: dict[str, float] | None = None,
     signal_at: dict | None = None,
 ) -> NoReturn:
     """Be ``python -m module`` in this process, the leader of a session of its own.
@@ -62,6 +63,7 @@ def become(
         streams: files for what it prints and says.
         forkserver: whether the process that ``--jobs`` forks from has its libraries from here, too.
         new_store: whether its store is made as it is for users, not copied.
+        constants: ``module:name`` of constants, such as how long something is waited for -> their values.
         signal_at: the arguments of :func:`send_itself`.
     """
     os.setsid()
@@ -77,6 +79,9 @@ def become(
         keep_spare()
     if new_store:
         creation._make = make_by_mlflow
+    for place, value in (constants or {}).items():
+        owner, name = place.split(":")
+        setattr(importlib.import_module(owner), name, value)
     if signal_at is not None:
         send_itself(**signal_at)
     sys.argv = [module, *arguments]

@@ -112,7 +112,7 @@ def test_one_that_is_told_to_end_is_saved_where_it_was_and_goes_on_from_there(ki
     arguments = [*arguments_of("APP", "digits"), "--checkpoint-every", "60"]
     del arguments[arguments.index("0") - 1 : arguments.index("0") + 1]
     at = {"at": "avalanche.training.templates:SupervisedTemplate.backward", "call": 5, "when": "before"}
-    told = killing(arguments, tmp_path, {**at, "signal": 15})
+    told = killing(arguments, tmp_path, {**at, "number": 15})
     after = Aftermath(tmp_path)
     [run] = after.runs()
     assert (told["code"], run.info.status, run.data.tags["anytime_bench.failure"]) == (143, "KILLED", "interrupted")

@@ -12,6 +12,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from commands import environment_of
 
 from leaderboards.collect import collect
 
@@ -26,9 +27,7 @@ def python(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scratch")
     venv.create(folder / "env", with_pip=True)
     executable = folder / "env" / "bin" / "python"
-    own = Path(
-        subprocess.check_output([executable, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip()
-    )
+    own = packages_of(executable)
     # addsitedir, so that this environment's own .pth files (an editable install) count, too.
     parents = [sysconfig.get_path("purelib"), *site.getsitepackages()]
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(parents)]
@@ -43,6 +42,17 @@ def python(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return executable
+
+
+def packages_of(executable: Path) -> Path:
+    """Where the packages of an environment lie."""
+    look = "import site; print(site.getsitepackages()[0])"
+    return Path(subprocess.check_output([executable, "-c", look], text=True).strip())
+
+
+@pytest.fixture(scope="module")
+def site_packages(python):
+    return packages_of(python)
 
 
 @pytest.fixture
@@ -89,7 +99,14 @@ def test_it_runs_and_lands_on_a_board_beside_ours(command, tmp_path):
     assert "| halving (first_come, kept 0.25)" in text and "| APP (first_come)" in text and "strategy v2" in text
 
 
-def test_its_settings_are_checked_like_ours(command, tmp_path):
-    done = command("--stream", "checkers", "--strategy", "halving", "--set", "kept=1.5")
-    assert done.returncode == 2 and "kept=1.5" in done.stderr and "less than 1" in done.stderr
+def test_its_settings_are_checked_like_ours(site_packages, tmp_path, tmp_path_factory, preloaded):
+    """In a process whose libraries were imported before, and which sees the new environment's packages."""
+    streams = tmp_path_factory.mktemp("streams")
+    done = preloaded.start(
+        "--stream", "checkers", "--strategy", "halving", "--set", "kept=1.5", folder=tmp_path,
+        environment=environment_of(tmp_path / "cache", site=str(site_packages)),
+        streams=[streams / "stdout", streams / "stderr"],
+    ).end()  # fmt: skip
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "kept=1.5" in done.stderr and "less than 1" in done.stderr
     assert not list(tmp_path.iterdir())

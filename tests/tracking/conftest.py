@@ -42,5 +42,6 @@ def server(tmp_path_factory):
         assert process.poll() is None, (folder / "log").read_text()[-2000:]
         yield uri
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        # It would wait for connections that are kept open.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)

@@ -9,8 +9,6 @@ import random
 import signal
 import socket
 import struct
-import subprocess
-import sys
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -19,6 +17,7 @@ from threading import Event, Thread
 from urllib.parse import urlparse
 
 import pytest
+from commands import environment_of
 from mlflow import MlflowClient
 from mlflow.entities import Dataset
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
@@ -420,14 +419,13 @@ def test_wrong_use_of_the_command(arguments, delivered, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_shows_a_result_that_could_not_be_delivered(proxy, server, tmp_path, delivered):
+def test_the_command_shows_a_result_that_could_not_be_delivered(proxy, server, tmp_path, delivered, preloaded):
     options = ["--stream", "digits", "--strategy", "dense", "--epochs", "1", "--megabatches", "2", "--shots", "10"]
     proxy.fault = lambda _: "reset"
-    own = {"ANYTIME_BENCH_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmark.run", *options, "--tracking-uri", proxy.uri],
-        cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    done = preloaded.start(
+        *options, "--tracking-uri", proxy.uri, folder=tmp_path, environment=environment_of(tmp_path / "cache"),
+        streams=[tmp_path / "stdout", tmp_path / "stderr"], constants={f"{spool.__name__}:LAST_WAIT": 1},
+    ).end()  # fmt: skip
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "dense on digits" in done.stdout
     assert f"The tracking server at {proxy.uri} does not answer (connection reset by peer)" in done.stderr
