@@ -39,7 +39,8 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A task without a share of a GPU sees none; Ray asks for this to be said.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
+    # Workers are as important as those of any other engine.
+    "RAY_worker_niceness": "0",
 }
 """Variables of Ray's own, unless they are set."""
 

@@ -82,7 +82,8 @@ def test_several_runs_are_a_row_each_with_what_varies_and_totals(called, tmp_pat
     assert "--strategy" in table and "--seed" in table and "--epochs" not in table
     assert "--epochs 2" in common and "--seed" not in common and "--strategy" not in common
     assert "Images of digits: real images, 1,437 for training, 360 for tests" in totals
-    trained = [int(row[-2].replace(",", "")) for row in rows]
+    assert {row[-1] for row in rows} == {"new"}
+    trained = [int(row[-3].replace(",", "")) for row in rows]
     assert f"6 runs, training on {sum(trained):,} images, about " in totals
 
 

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from benchmark.command.session import Session
 from benchmark.config.grid import Planned
 from benchmark.config.profiles import resolve
+from benchmark.engines.local import local
 from benchmark.errors import UsageError
 from benchmark.recording.record import RunRecord
 from benchmark.recording.store import Store, check_place
@@ -104,7 +105,7 @@ def test_a_wrong_place_is_refused_before_images_are_looked_for(tmp_path, monkeyp
     session = Session(tmp_path, tmp_path, tmp_path / "output", "sqlite://", "tests")
     config = resolve({"stream": "digits", "strategy": "dense"}, profile="demo")
     with pytest.raises(UsageError, match="names no file"):
-        session.execute([Planned(config, "demo", frozenset())])
+        session.execute([Planned(config, "demo", frozenset())], engine=local(1))
     assert not list(tmp_path.iterdir())
 
 
