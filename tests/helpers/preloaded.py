@@ -114,16 +114,18 @@ def keep_spare() -> None:
     child = os.fork()
     if child == 0:
         ours.close()
-        # What a new interpreter has inherited of signals.
+        # Not heard before there is a process to hear them.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         order, received, *_ = socket.recv_fds(theirs, 10_000, 10)
         if not order:
             os._exit(0)
-        what, numbers = json.loads(order)
+        what, numbers, ignored = json.loads(order)
         far = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, FAR) for descriptor in received]
         os.closerange(3, FAR)
         for descriptor, number in zip(far, numbers, strict=True):
             os.dup2(descriptor, number)
+        # A new interpreter inherits of signals which are ignored.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
         end_with(lambda: exec(what, {}))
     theirs.close()
     otherwise = util.spawnv_passfds
@@ -131,7 +133,8 @@ def keep_spare() -> None:
     def spawnv_passfds(executable: str, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
         if not arguments[-1].startswith(FORKSERVER):
             return otherwise(executable, arguments, descriptors)
-        order = json.dumps([arguments[-1], list(descriptors)])
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        order = json.dumps([arguments[-1], list(descriptors), ignored])
         socket.send_fds(ours, [order.encode()], descriptors)
         ours.close()
         return child
