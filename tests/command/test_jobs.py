@@ -212,7 +212,9 @@ def test_sigterm_while_processes_start_leaves_none_behind(launched, tmp_path, ea
     os.kill(process.pid, signal.SIGTERM)
     ended = what_is_left(process, tmp_path)
     assert ended.code == 143 and "Traceback" not in ended.stderr, ended.stderr
-    assert not ended.runs and ended.group.info.status == "KILLED"
+    assert ended.group.info.status == "KILLED"
+    # A forked process may have begun its run by the time that the signal comes.
+    assert {run.info.status for run in ended.runs.values()} <= (set() if early else {"KILLED"})
 
 
 @pytest.mark.parametrize("jobs", ["0", "two"])
