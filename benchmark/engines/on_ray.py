@@ -94,6 +94,9 @@ class OnRay:
         """
         if not jobs:
             return
+        # Processes on other machines are started in folders of their own.
+        folders = {name: getattr(place, name).resolve() for name in ("data_root", "cache", "output")}
+        place = replace(place, **folders)
         with (
             self._cluster(len(jobs)),
             closing(_dealt(jobs, place, store, self.share)) as outcomes,

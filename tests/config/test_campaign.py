@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,9 @@ def test_two_documents_are_no_campaign():
         read_campaign([BASE, BASE], {}, None)
 
 
-CAMPAIGNS = sorted((Path(__file__).parents[2] / "campaigns").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+
+CAMPAIGNS = sorted((ROOT / "campaigns").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", CAMPAIGNS, ids=lambda file: file.stem)
@@ -132,3 +135,17 @@ def test_the_campaigns_of_published_boards_can_be_planned(tmp_path, file):
     campaign = read_campaign(load_file(file), {}, None)
     assert campaign.name == file.stem
     assert len(Session(tmp_path, tmp_path, tmp_path, None, "tests").plan_campaign(campaign, {}, None)) > 1
+
+
+def test_every_published_record_is_a_run_of_a_campaign(tmp_path):
+    """So that one command runs a published board again."""
+    records = [json.loads(file.read_text()) for file in (ROOT / "leaderboards/published/records").glob("*/*.json")]
+    session = Session(tmp_path, tmp_path, tmp_path, None, "tests")
+    runs = [
+        run.config
+        for file in CAMPAIGNS
+        for run in session.plan_campaign(read_campaign(load_file(file), {}, None), {}, None)
+    ]
+    for fingerprint in {record["data_fingerprint"] for record in records}:
+        published = {record["identity"] for record in records if record["data_fingerprint"] == fingerprint}
+        assert published <= {config.identity(fingerprint).key for config in runs}
