@@ -13,6 +13,7 @@ import socket
 import sys
 import unittest
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -128,6 +129,9 @@ WITHOUT_TRAINING = {
 SCORES = {"StrategyTest.test_slda": magnitude}
 """SNIP, but for deep SLDA: it never trains its network and detaches the features, so that there is no gradient."""
 
+FEWER = {"StrategyTest.test_mer": 15}
+"""Samples of a class in the toy data, 100 elsewhere: MER trains on each by itself, many times."""
+
 
 def cases(tests: Iterable[str], known: Mapping[str, Known]) -> list[Any]:
     """Parameters for the tests, the known failures marked."""
@@ -167,10 +171,11 @@ def offline_and_seeded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 
 @pytest.fixture
-def streams_made(monkeypatch: pytest.MonkeyPatch) -> list[CLScenario]:
+def streams_made(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[CLScenario]:
     """Have Avalanche's tests train on ALMA streams of their own toy data; the streams that they asked for."""
     made: list[CLScenario] = []
     toy_data = sys.modules["tests.unit_tests_utils"].dummy_classification_datasets
+    fewer = FEWER.get(request.node.callspec.params["name"])
 
     def alma_benchmark(
         use_task_labels: bool = False,
@@ -184,7 +189,8 @@ def streams_made(monkeypatch: pytest.MonkeyPatch) -> list[CLScenario]:
     ) -> CLScenario:
         """ALMA has one task and always shuffles, so that two of the arguments say nothing."""
         train, test = (
-            [(x, int(y)) for x, y, _ in part] for part in toy_data(n_classes, n_features, n_samples_per_class, seed)
+            [(x, int(y)) for x, y, _ in part]
+            for part in toy_data(n_classes, n_features, fewer or n_samples_per_class, seed)
         )
         scenario = alma_scenario(
             train,
@@ -231,6 +237,10 @@ def pruned(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> l
         assert_pruned(strategy, plugins[strategy], scored=score is snip)
         strategies.append(strategy)
 
+    fewer = FEWER.get(request.node.callspec.params["name"])
+    if fewer is not None:
+        benchmark = partial(STRATEGIES.get_fast_benchmark, n_samples_per_class=fewer)
+        monkeypatch.setattr(STRATEGIES, "get_fast_benchmark", benchmark)
     monkeypatch.setattr(BaseTemplate, "__init__", construct_with_plugin)
     monkeypatch.setattr(BaseTemplate, "_after_training", finish_and_check)
     return strategies
