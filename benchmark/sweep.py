@@ -156,7 +156,7 @@ def main(
         failed = session.execute(
             runs,
             engine=chosen,
-            campaign=campaign.name,
+            campaign=campaign,
             part=part,
             slim=slim,
             profile_trace=profile_trace,

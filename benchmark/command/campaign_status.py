@@ -13,6 +13,7 @@ from typing import get_args
 
 import click
 from mlflow import MlflowClient
+from tqdm import tqdm
 
 from benchmark.errors import UsageError
 from benchmark.recording.campaigns import Cell, CellState, campaigns, read_cells
@@ -28,6 +29,9 @@ from leaderboards.text import printable
 
 MANY = 20
 """Runs of one state that are listed; of more, how many there are besides."""
+
+BAR = 60
+"""Characters of a bar and its percentage."""
 
 CLEAR = "\x1b[H\x1b[J"
 """Moves a terminal's cursor to its first line, and empties what follows."""
@@ -65,7 +69,7 @@ def show_status(name: str, output: Path, tracking_uri: str | None, experiment: s
     while True:
         with _reading(output, tracking_uri, experiment) as (client, experiment_id, uri):
             cells = read_cells(client, experiment_id, name)
-            text = describe_cells(name, cells, _best(uri, experiment, cells))
+            text = describe_cells(name, cells, _best(uri, experiment, cells), bars=sys.stdout.isatty())
         if every is not None and sys.stdout.isatty():
             click.echo(f"{CLEAR}{text}")
         elif text != shown:
@@ -76,18 +80,29 @@ def show_status(name: str, output: Path, tracking_uri: str | None, experiment: s
         time.sleep(every)
 
 
-def describe_cells(name: str, cells: Sequence[Cell], best: Sequence[str] = ()) -> str:
-    """A campaign in some lines: counts, runs that are no longer waiting and not finished, and the ``best`` rows."""
+def describe_cells(name: str, cells: Sequence[Cell], best: Sequence[str] = (), *, bars: bool = False) -> str:
+    """A campaign in some lines: counts, runs that are no longer waiting and not finished, and the ``best`` rows.
+
+    With ``bars`` a bar shows how much is finished, and one for each run under way how far that is.
+    """
     lines = [f"{printable(name)}: {_counts(cells)}"]
+    if bars:
+        lines.append(f"  {_bar(sum(cell.state == 'finished' for cell in cells) / max(1, len(cells)))}")
     for state in ("under way", "interrupted", "failed"):
         those = [cell for cell in cells if cell.state == state]
         for cell in those[:MANY]:
             rest = "" if cell.rest is None else f", about {duration(cell.rest)} left"
             about = f": {cell.about}" if cell.about else ""
             lines.append(printable(f"  {state}: {cell.name}{about}{rest}"))
+            if bars and cell.done is not None:
+                lines.append(f"    {_bar(cell.done)}")
         if len(those) > MANY:
             lines.append(f"  {state}: {len(those) - MANY} more")
     return "\n".join([*lines, *(f"  best so far: {row}" for row in best)])
+
+
+def _bar(done: float) -> str:
+    return str(tqdm.format_meter(round(100 * done), 100, 0, ncols=BAR, bar_format="{bar} {percentage:3.0f}%"))
 
 
 def _counts(cells: Sequence[Cell]) -> str:

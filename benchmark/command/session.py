@@ -148,7 +148,7 @@ class Session:
         runs: Sequence[Planned],
         *,
         engine: Engine,
-        campaign: str | None = None,
+        campaign: Campaign | None = None,
         part: Part | None = None,
         slim: bool = False,
         profile_trace: bool = False,
@@ -193,7 +193,9 @@ class Session:
         failed = sum(course.failed for course in left)
         with ExitStack() as stack:
             if campaign is not None:
-                parent = stack.enter_context(store.campaign(campaign, cells, source_tags()))
+                parent = stack.enter_context(
+                    store.campaign(campaign.name, cells, source_tags(), whole=campaign.is_whole)
+                )
                 place = replace(place, parent=parent)
             elif len(waiting) > 1:
                 name = name_group([job.config for job in waiting])[:GROUP_NAME_LENGTH]

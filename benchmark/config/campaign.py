@@ -30,11 +30,13 @@ class Campaign:
         grids: option -> value or list of values, a mapping for each grid; ``profile`` may be among them.
         excluded: option -> value or list of values: runs for which all of a mapping's options have one of these values
             are left out.
+        is_whole: whether these are all its runs; the command line may have asked for some of a file's.
     """
 
     name: str
     grids: Sequence[Mapping[str, Any]]
     excluded: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    is_whole: bool = True
 
 
 def read_campaign(documents: Sequence[Mapping[str, Any]], given: Mapping[str, Any], name: str | None) -> Campaign:
@@ -67,7 +69,8 @@ def read_campaign(documents: Sequence[Mapping[str, Any]], given: Mapping[str, An
     _check_per_strategy(own.get("per_strategy") or {}, [content, *blocks])
     grids = [base] if base.get("strategy") or not blocks else []
     grids += [merge(merge(content, block), given) for block in blocks]
-    return Campaign(called, [one for grid in grids for one in _per_strategy(grid, own, rest)], _excluded(own))
+    dealt = [one for grid in grids for one in _per_strategy(grid, own, rest)]
+    return Campaign(called, dealt, _excluded(own), is_whole=not (documents and given))
 
 
 def leaves_out(block: Mapping[str, Any], config: RunConfig) -> bool:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
-from mlflow.exceptions import MlflowException
 
 from benchmark.config.campaign import NAME
 from benchmark.errors import UsageError, shortened
-from benchmark.recording.heartbeat import EXPECTED_END, PROGRESS
+from benchmark.recording.cells import CAMPAIGN, find_campaign, read_list
+from benchmark.recording.heartbeat import DONE, EXPECTED_END, PROGRESS
 from benchmark.recording.ledger import Earlier, Ledger
-from benchmark.recording.store import CAMPAIGN, CELLS
 from leaderboards.record import PREFIX
 
 CellState = Literal["finished", "under way", "interrupted", "failed", "waiting"]
@@ -36,6 +29,7 @@ class Cell:
         run_id: of the MLflow run that decides the state; None if there is none.
         about: how far it is, or why it failed; may be empty.
         rest: seconds that it is expected to take from now on; None where that is not known.
+        done: which fraction of its training was done when it was last heard of; None where that is not known.
     """
 
     name: str
@@ -43,6 +37,7 @@ class Cell:
     run_id: str | None = None
     about: str = ""
     rest: float | None = None
+    done: float | None = None
 
 
 def campaigns(client: MlflowClient, experiment_id: str) -> list[str]:
@@ -63,44 +58,12 @@ def read_cells(client: MlflowClient, experiment_id: str, name: str) -> list[Cell
     Raises:
         UsageError: there is no such campaign, or its list of runs cannot be read.
     """
-    found: list[Run] = []
-    if NAME.fullmatch(name):
-        wanted = f"tags.`{PREFIX}{CAMPAIGN}` = '{name}'"
-        found = client.search_runs([experiment_id], wanted, max_results=1, order_by=["start_time ASC"])
-    if not found:
+    run = find_campaign(client, experiment_id, name) if NAME.fullmatch(name) else None
+    if run is None:
         known = ", ".join(campaigns(client, experiment_id)) or "none"
         raise UsageError(f"there is no campaign {shortened(name)} in this store: there are {known}")
-    cells = _listed(client, found[0].info.run_id, name)
     ledger = Ledger(client, experiment_id)
-    return [_cell(cell["name"], ledger.of(cell["identity"])) for cell in cells]
-
-
-def _listed(client: MlflowClient, run_id: str, name: str) -> list[dict[str, str]]:
-    try:
-        with tempfile.TemporaryDirectory() as folder, _no_bars():
-            path = Path(client.download_artifacts(run_id, CELLS, folder))
-            cells: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
-            return [{key: str(cell[key]) for key in ("identity", "name")} for cell in cells]
-    except (OSError, ValueError, KeyError, TypeError, MlflowException) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"which runs the campaign {name} has cannot be read ({type(error).__name__}: {reason}): the files of the "
-            "store have to be reachable from here, as those of a tracking server are"
-        ) from error
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """MLflow draws a bar for each download, also where nobody looks."""
-    before = MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get_raw()
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    try:
-        yield
-    finally:
-        if before is None:
-            MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.unset()
-        else:
-            MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(before)
+    return [_cell(cell["name"], ledger.of(cell["identity"])) for cell in read_list(client, run.info.run_id, name)]
 
 
 def _cell(name: str, earlier: Sequence[Earlier]) -> Cell:
@@ -118,5 +81,12 @@ def _told(name: str, run: Earlier) -> Cell:
     if run.state == "under way":
         end = run.tags.get(EXPECTED_END, "")
         rest = max(0.0, float(end) - time.time()) if end.isdecimal() else None
-        return Cell(name, "under way", run.run_id, run.tags.get(PROGRESS, "just begun"), rest)
+        return Cell(name, "under way", run.run_id, run.tags.get(PROGRESS, "just begun"), rest, _fraction(run.tags))
     return Cell(name, run.state, run.run_id, run.tags.get("failure", ""))
+
+
+def _fraction(tags: Mapping[str, str]) -> float | None:
+    try:
+        return min(1.0, max(0.0, float(tags[DONE])))
+    except (KeyError, ValueError):
+        return None

@@ -27,6 +27,9 @@ WORKER = "worker"
 PROGRESS = "progress"
 """Tag: how far the run was then, in words."""
 
+DONE = "done"
+"""Tag: which fraction of its training was done then."""
+
 EXPECTED_END = "expected_end"
 """Tag: seconds since the epoch, when the run was expected to end then."""
 

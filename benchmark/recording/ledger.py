@@ -88,7 +88,7 @@ def _found(client: MlflowClient, experiment_id: str, wanted: str) -> Iterator[Ru
 def _earlier(run: Run, own: str | None) -> Earlier:
     tags = {name.removeprefix(PREFIX): text for name, text in run.data.tags.items() if name.startswith(PREFIX)}
     status = run.info.status
-    running = status in ("RUNNING", "SCHEDULED")
+    running = status == "RUNNING"
     state: State
     if status == "FINISHED":
         state = "finished"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -18,6 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.metrics.glossary import glossary
+from benchmark.recording.cells import CAMPAIGN, find_campaign, join_cells, read_list, write_cells
 from benchmark.recording.creation import check_store, make_store, try_to_write
 from benchmark.recording.heartbeat import WORKER, heartbeat, is_alive, signs_of_life
 from benchmark.recording.logger import MLflowLogger
@@ -39,12 +40,6 @@ from leaderboards.errors import BoardError
 from leaderboards.glossary import to_tags
 from leaderboards.record import PREFIX
 from leaderboards.store import reaching
-
-CAMPAIGN = "campaign"
-"""Tag of the run that all runs of a campaign belong to: the campaign's name."""
-
-CELLS = "campaign.json"
-"""Artifact of that run: which runs the campaign has."""
 
 VALUE_LENGTH = 500
 """Characters of a parameter, or of the reason of a failure."""
@@ -179,29 +174,43 @@ class Store:
             yield run_id
 
     @contextmanager
-    def campaign(self, name: str, cells: Sequence[Mapping[str, str]], tags: Mapping[str, str]) -> Iterator[str]:
+    def campaign(
+        self, name: str, cells: Sequence[Mapping[str, str]], tags: Mapping[str, str], *, whole: bool = True
+    ) -> Iterator[str]:
         """The run that all runs of a campaign belong to, whichever commands carry them out; its id.
 
-        It is the one that an earlier command has made, if there is one. Its artifact :data:`CELLS` holds ``cells``, the
-        identity and name of each run of the campaign. It ends as :meth:`group` does; while another command still has
-        runs of the campaign under way it is left running, for that one to end.
+        It is the one that an earlier command has made, if there is one. Its list of runs is that of the last command
+        that asked for the ``whole`` campaign, and what others asked for besides. It ends as :meth:`group` does, but for
+        a campaign that is not done yet: while another command still has runs under way it is left running, for that
+        one to end, and where none has, and some were never begun, it ends SCHEDULED.
+
+        Args:
+            name: of the campaign.
+            cells: ``identity`` and ``name`` of its runs.
+            tags: of the run.
+            whole: whether the campaign has no runs but ``cells``.
         """
         about = {**tags, PREFIX + CAMPAIGN: name, **signs_of_life()}
-        wanted = f"tags.`{PREFIX}{CAMPAIGN}` = '{name}'"
-        found = self.client.search_runs([self.experiment_id], wanted, max_results=1, order_by=["start_time ASC"])
-        if found:
-            run_id = found[0].info.run_id
+        found = find_campaign(self.client, self.experiment_id, name)
+        if found is not None:
+            run_id = found.info.run_id
             self.client.log_batch(run_id, tags=[RunTag(tag, text) for tag, text in about.items()])
             self.client.update_run(run_id, status="RUNNING")
+            if not whole:
+                with suppress(UsageError):
+                    cells = join_cells(read_list(self.client, run_id, name), cells)
         else:
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=about).info.run_id
-        self.client.log_dict(run_id, {"campaign": name, "cells": list(cells)}, CELLS)
-        with self._under_way(run_id):
+        write_cells(self.client, run_id, name, cells)
+        with self._under_way(run_id, {cell["identity"] for cell in cells}):
             yield run_id
 
     @contextmanager
-    def _under_way(self, run_id: str) -> Iterator[None]:
-        """A context in which a run that several runs belong to shows signs of life; it ends as they did."""
+    def _under_way(self, run_id: str, identities: Collection[str] = ()) -> Iterator[None]:
+        """A context in which a run that several runs belong to shows signs of life; it ends as they did.
+
+        ``identities`` are those of runs that have to be finished, too, whatever run they belong to.
+        """
         # Its runs have waited for a server that is away.
         with kept(self.client, self.uri, run_id, self.output, wait=0) as client:
             try:
@@ -210,24 +219,25 @@ class Store:
             except BaseException as error:
                 client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
                 raise
-            status = self._end_of(run_id)
+            status = self._end_of(run_id, identities)
             if status != "RUNNING":
                 client.set_terminated(run_id, status)
         if left := left_over(client):
             say(f"Note: {left}.")
 
-    def _end_of(self, parent: str) -> str:
+    def _end_of(self, parent: str, identities: Collection[str]) -> str:
         """Status of a run that others belong to, as far as the store knows: of each identity the best counts."""
         of_identity: dict[str, set[str]] = defaultdict(set)
+        wanted = "" if identities else f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
         try:
             with impatient():
                 token = None
                 while True:
-                    wanted = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
                     page = self.client.search_runs([self.experiment_id], wanted, page_token=token)
                     for run in page:
                         identity = run.data.tags.get(PREFIX + "identity", run.info.run_id)
-                        of_identity[identity].add(run.info.status)
+                        if not identities or identity in identities:
+                            of_identity[identity].add(run.info.status)
                     token = page.token
                     if not token:
                         break
@@ -238,6 +248,8 @@ class Store:
         unfinished = [statuses for statuses in of_identity.values() if "FINISHED" not in statuses]
         if any("RUNNING" in statuses for statuses in unfinished):
             return "RUNNING"
+        if not of_identity.keys() >= set(identities):
+            return "SCHEDULED"
         return "FAILED" if unfinished else "FINISHED"
 
     def _go_on_with(self, run_id: str, tags: Mapping[str, str]) -> Run:

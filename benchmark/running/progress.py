@@ -13,7 +13,7 @@ from tqdm import tqdm
 from benchmark.config.run_config import RunConfig
 from benchmark.console import say
 from benchmark.metrics.series import megabatch_of
-from benchmark.recording.heartbeat import EXPECTED_END, PROGRESS
+from benchmark.recording.heartbeat import DONE, EXPECTED_END, PROGRESS
 from benchmark.streams.build import StreamSizes
 from strategies.registry import STRATEGIES
 
@@ -74,11 +74,12 @@ class RunProgress(SupervisedPlugin):
             return {}
         place = f"megabatch {self._megabatch} of {self.config.megabatches}"
         place += f", epoch {self._epoch + 1} of {self.config.epochs}"
+        far = {PROGRESS: place, DONE: f"{self._done / self.trained:.3f}"}
         newly = self._done - self._done_before
         if newly <= 0:
-            return {PROGRESS: place}
+            return far
         rest = (time.monotonic() - self._started) * (self.trained - self._done) / newly
-        return {PROGRESS: place, EXPECTED_END: f"{time.time() + rest:.0f}"}
+        return {**far, EXPECTED_END: f"{time.time() + rest:.0f}"}
 
     def before_training_epoch(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Note when a megabatch began, and how much is done."""

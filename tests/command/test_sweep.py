@@ -75,6 +75,7 @@ def test_all_commands_of_a_campaign_share_one_parent_and_do_nothing_twice(sweep,
     assert sweep("--shard", "1/2")[0] == 0
     code, out, _ = status("trial")
     assert code == 1 and out.startswith("trial: 4 runs, 2 finished, 2 waiting\n")
+    assert found_in(store_of(tmp_path / "results"))[1].info.status == "SCHEDULED"
     assert sweep()[0] == 0
     _, parent, runs = found_in(store_of(tmp_path / "results"))
     assert len(runs) == 4 and {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
@@ -86,6 +87,15 @@ def test_all_commands_of_a_campaign_share_one_parent_and_do_nothing_twice(sweep,
     assert (code, err) == (0, "") and out.splitlines()[0] == "trial: 4 runs, 4 finished"
     assert "best so far: " in out and "on digits, CER rate" in out
     assert status()[1] == "trial: 4 runs, 4 finished\n"
+
+
+def test_a_command_that_asks_for_some_of_the_runs_does_not_shorten_the_list(sweep, status):
+    assert sweep("--seed", "0")[0] == 0
+    assert status("trial")[1].startswith("trial: 2 runs, 2 finished\n")
+    assert sweep("--shard", "1/4")[0] == 0
+    assert status("trial")[1].startswith("trial: 4 runs, ")
+    assert sweep("--seed", "1")[0] == 0
+    assert status("trial")[1].startswith("trial: 4 runs, 4 finished\n")
 
 
 def test_a_dry_run_says_what_is_done_and_what_is_left(sweep):
@@ -112,6 +122,15 @@ def test_runs_under_way_tell_how_far_they_are_and_failures_why(sweep, status, tm
     assert code == 1 and lines[0] == "trial: 4 runs, 2 finished, 1 under way, 1 failed"
     assert "megabatch 1 of 2, epoch 1 of 1, about" in lines[1] and lines[1].endswith("hours left")
     assert lines[2].startswith("  failed: digits ") and lines[2].endswith(": diverged at megabatch 1, epoch 1")
+
+
+def test_on_a_terminal_bars_show_how_far_all_and_each_are():
+    from benchmark.command.campaign_status import describe_cells
+
+    cells = [Cell("one", "finished"), Cell("two", "under way", about="megabatch 1 of 4", done=0.25)]
+    lines = describe_cells("trial", cells, bars=True).splitlines()
+    assert lines[1].endswith("  50%") and lines[3].endswith("  25%")
+    assert abs(lines[1].count("█") - 2 * lines[3].count("█")) <= 1 and lines[3].count("█") > 10
 
 
 def test_a_long_list_of_failures_is_cut_short():
