@@ -1,4 +1,4 @@
-"""Several jobs at once on this machine, each in a process of its own."""
+"""Several jobs at once on this machine, each in a process of its own, by the standard library alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
-from multiprocessing import get_all_start_methods, get_context, parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from multiprocessing.forkserver import ensure_running
+from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -58,116 +61,95 @@ def at_once(
     """
     threads = max(1, torch.get_num_threads() // processes)
     waiting = deque(jobs)
-    busy: list[_Worker] = []
-    idle: list[_Worker] = []
-    with _interruption() as interruption:
+    workers: list[_Worker] = []
+    busy: dict[Future[Outcome], _Worker] = {}
+    with _interrupted_once():
         say(f"{processes} runs at once, threads of each: {threads}")
         try:
-            if interruption in wait([interruption, _forking(threads)]):
-                raise Interrupted(interruption.recv())
+            if STARTING.get_start_method() == "forkserver":
+                with _inherited(threads):
+                    ensure_running()
             while waiting or busy:
                 while waiting and len(busy) < processes:
-                    busy.append(idle.pop() if idle else _Worker(place, threads))
+                    worker = next((one for one in workers if one not in busy.values()), None)
+                    if worker is None:
+                        worker = _Worker(place, threads)
+                        workers.append(worker)
                     announce(waiting[0], len(jobs))
-                    busy[-1].start(waiting.popleft())
-                ready = wait([interruption, *(worker.connection for worker in busy)])
-                if interruption in ready:
-                    raise Interrupted(interruption.recv())
-                for worker in [worker for worker in busy if worker.connection in ready]:
-                    outcome = worker.outcome()
-                    if outcome is None:
-                        continue
-                    busy.remove(worker)
+                    busy[worker.start(waiting.popleft())] = worker
+                for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                    worker = busy.pop(future)
+                    outcome = worker.outcome(future)
                     if isinstance(outcome, Failure) and outcome.unfit:
+                        workers.remove(worker)
                         _end([worker])
                         _close_runs(store, [worker], "FAILED", outcome.reason)
-                    else:
-                        idle.append(worker)
                     yield worker.job, outcome
         finally:
-            _end([*busy, *idle])
-            if busy:
-                _close_runs(store, busy, "KILLED", "interrupted")
+            _end(workers)
+            left = [worker for worker in workers if worker.is_busy]
+            if left:
+                _close_runs(store, left, "KILLED", "interrupted")
 
 
 class _Worker:
     """A process that carries out one job at a time, as its parent sees it.
 
+    A pool of one process each: where one is lost, a larger pool gives up all its jobs.
+
     Attributes:
         job: the one under way, or the last one.
-        connection: can be read from whenever the process has something to say, or is lost.
+        is_busy: whether one was begun whose outcome is not known.
+        process: None until the first job has begun.
     """
 
     job: Job
 
     def __init__(self, place: Place, threads: int):
         self.name = uuid4().hex
-        self.connection, theirs = STARTING.Pipe()
-        self.process = STARTING.Process(target=_work, args=(theirs, place, threads, self.name))
-        with _inherited(threads):
-            self.process.start()
-        # With this end closed, the other one is the process's alone, and its loss can be read.
-        theirs.close()
+        self.threads = threads
+        self.is_busy = False
+        self.process: BaseProcess | None = None
+        place = replace(place, worker=self.name)
+        self.pool = ProcessPoolExecutor(1, STARTING, _begin, (place, threads))
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job) -> Future[Outcome]:
         """Begin with ``job``."""
-        self.job = job
-        with suppress(OSError):  # A lost process is found out when it is read from.
-            self.connection.send(job)
+        self.job, self.is_busy = job, True
+        earlier = set(active_children())
+        with nullcontext() if STARTING.get_start_method() == "forkserver" else _inherited(self.threads):
+            future = self.pool.submit(_work, job)
+        self.process = next(iter(set(active_children()) - earlier), self.process)
+        return future
 
-    def outcome(self) -> Outcome | None:
-        """What has become of the job; None after passing on a line about its progress."""
+    def outcome(self, future: Future[Outcome]) -> Outcome:
+        """What has become of the job."""
+        self.is_busy = False
         try:
-            message = self.connection.recv()
-        except (EOFError, OSError):
-            _end([self])
-            if self.process.exitcode == -signal.SIGKILL:
+            return future.result()
+        except BrokenProcessPool:
+            self.pool.shutdown()
+            code = None if self.process is None else self.process.exitcode
+            if code == -signal.SIGKILL:
                 return Failure("its process was killed; if memory is short, lower --jobs", unfit=True)
-            return Failure(f"its process ended with exit code {self.process.exitcode}", unfit=True)
-        if isinstance(message, str):
-            say(f"run {self.job.number}: {message}")
-            return None
-        outcome: Outcome = message
-        return outcome
+            return Failure(f"its process ended with exit code {code}", unfit=True)
 
-
-def _forking(threads: int) -> Connection:
-    """A connection that can be read from once processes start at once, which takes an import of all libraries.
-
-    Starting one waits for that, and nothing could interrupt it meanwhile.
-    """
-    ready, ours = STARTING.Pipe(duplex=False)
-
-    def start_one() -> None:
-        # Closed also where none can be started: the next one to try says why.
-        with ours:
-            process = STARTING.Process(target=_nothing, daemon=True)
-            process.start()
-            process.join()
-
-    if STARTING.get_start_method() == "forkserver":
-        with _inherited(threads):
-            ensure_running()
-        threading.Thread(target=start_one, daemon=True).start()
-    else:
-        ours.close()
-    return ready
-
-
-def _nothing() -> None:
-    """The work of a process that shows that others can be started."""
+    def tell_to_end(self) -> None:
+        """Have the process save the run under way, and end."""
+        if self.is_busy and self.process is not None:
+            self.process.terminate()
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _end(workers: Sequence[_Worker]) -> None:
     """End processes, in good order if they can do so in time."""
     for worker in workers:
-        worker.process.terminate()
+        worker.tell_to_end()
     deadline = time.monotonic() + PATIENCE
-    for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-        worker.process.kill()
-        worker.process.join()
-        worker.connection.close()
+    for process in [worker.process for worker in workers if worker.process is not None]:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+        process.join()
 
 
 def _close_runs(store: Store, workers: Sequence[_Worker], status: str, reason: str) -> None:
@@ -180,13 +162,20 @@ def _close_runs(store: Store, workers: Sequence[_Worker], status: str, reason: s
 
 
 @contextmanager
-def _interruption() -> Iterator[Connection]:
-    """A connection that can be read from once this process is interrupted or told to end, which it then is not."""
-    ours, handlers = STARTING.Pipe(duplex=False)
+def _interrupted_once() -> Iterator[None]:
+    """A context that the first SIGINT or SIGTERM ends; of others that come while it ends nothing is heard."""
+    told = False
+
+    def take(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            raise Interrupted(number)
+
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, _: handlers.send(number)) for number in heard}
+    before = {number: signal.signal(number, take) for number in heard}
     try:
-        yield ours
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -208,25 +197,30 @@ def _inherited(threads: int) -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _work(connection: Connection, place: Place, threads: int, name: str) -> None:
-    """Carry out the jobs that come through ``connection``, until it is closed or SIGTERM comes."""
-    interruption = Interruption()
+_HERE: dict[str, Any] = {}
+"""Of a process that carries jobs out: its ``place``, and the images that it has ``loaded``."""
+
+
+def _begin(place: Place, threads: int) -> None:
+    """Make this process one that carries jobs out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, args=(place,), daemon=True).start()
     torch.set_num_threads(threads)
-    place = replace(place, worker=name)
-    loaded: dict[Any, StreamData] = {}
-    lines = _Lines(connection)
+    _HERE.update(place=place, loaded={})
+
+
+def _work(job: Job) -> Outcome:
+    """Carry out a job; SIGTERM saves the run under way and ends the process."""
+    place: Place = _HERE["place"]
+    loaded: dict[Any, StreamData] = _HERE["loaded"]
+    interruption = Interruption()
+    lines = _Lines(f"run {job.number}")
     with interruption.handled(signal.SIGTERM), redirect_stdout(lines), redirect_stderr(lines):
         try:
-            while True:
-                try:
-                    job: Job = connection.recv()
-                except EOFError:
-                    return
-                lines.send(carry_out(job, place, loaded, interruption))
+            return carry_out(job, place, loaded, interruption)
         except Interrupted:
-            # Told to end by the parent, which says so.
-            return
+            # Told to end by the parent, which says so, or by its loss; nobody waits for an outcome.
+            os._exit(128 + signal.SIGTERM)
 
 
 def _follow_parent(place: Place) -> None:
@@ -244,23 +238,19 @@ def _follow_parent(place: Place) -> None:
 
 
 class _Lines(io.TextIOBase):
-    """A text stream that sends its lines through a connection. It is no terminal, so that nothing draws bars on it."""
+    """A text stream that puts a name before each line. It is no terminal, so that nothing draws bars on it."""
 
-    def __init__(self, connection: Connection):
+    def __init__(self, name: str):
         super().__init__()
-        self.connection = connection
+        self.name = name
         self._rest = ""
         self._lock = threading.RLock()
 
     def write(self, text: str) -> int:
-        """Send the lines that ``text`` completes."""
+        """Say the lines that ``text`` completes, each at once: others write there, too."""
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
             for line in filter(None, map(str.strip, lines)):
-                self.send(line)
+                with suppress(OSError):
+                    os.write(2, f"{self.name}: {line}\n".encode())
         return len(text)
-
-    def send(self, message: object) -> None:
-        """Send anything that can be pickled; nothing once the other side is gone."""
-        with self._lock, suppress(OSError):
-            self.connection.send(message)

@@ -72,7 +72,7 @@ def launched(start_command):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def gone(group, seconds=30):
+def gone(group, seconds=90):
     """Whether no process of ``group`` is left, at the latest after some seconds."""
     deadline = time.monotonic() + seconds
     while True:
