@@ -13,6 +13,11 @@ def pytest_configure(config):
         write_avalanche_settings()
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first: at the end, the other workers would wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_types.py")
+
+
 @pytest.fixture(scope="session")
 def preloaded():
     """The process that commands are forked from."""
