@@ -32,6 +32,10 @@ class NotDownloaded(DataNotFound):
     """The images of a stream are not there, and were not to be downloaded now, though they could be."""
 
 
+class Unwritten(UsageError):
+    """What a run has made could not be written down; it can be gone on with once there is room."""
+
+
 def in_one_line(text: str, longest: int = LONGEST_LINE) -> str:
     """``text`` on one line of at most ``longest`` characters: what cannot be printed is escaped, the middle cut out."""
     # Each character becomes one or more: what lies beyond need not be looked at.

@@ -231,7 +231,7 @@ class Session:
             raise UsageError(str(error)) from error
         if abandoned:
             say(f"Note: {len(abandoned)} runs whose processes are gone are marked as killed now.")
-        clear_checkpoints(place.checkpoints, ledger.finished())
+        clear_checkpoints(place.checkpoints, ledger.over())
         clear_claims(place.checkpoints)
         return courses
 

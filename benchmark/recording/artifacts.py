@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmark.console import say
+from benchmark.errors import Unwritten
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.slim import SlimNetwork
 from benchmark.recording.trace import StepTrace
@@ -63,16 +64,26 @@ def make_writers(names: Sequence[str]) -> list[ArtifactWriter]:
 
 
 def write_artifacts(writers: Sequence[ArtifactWriter], run: Finished, logger: MLflowLogger) -> list[str]:
-    """Let all writers write, and record their files; returns their lines for the reader."""
+    """Let all writers write, and record their files; returns their lines for the reader.
+
+    Raises:
+        Unwritten: the disk is full, or a folder cannot be written.
+    """
     lines = []
     place = logger.artifacts()
-    with tempfile.TemporaryDirectory() as folder:
-        for writer in writers:
-            try:
-                line = writer.write(run, Path(folder))
-            except ValueError as error:
-                say(f"Note: {error}.")
-            else:
-                lines += [] if line is None else [line.format(place=place)]
-        logger.client.log_artifacts(logger.run_id, folder)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for writer in writers:
+                try:
+                    line = writer.write(run, Path(folder))
+                except ValueError as error:
+                    say(f"Note: {error}.")
+                else:
+                    lines += [] if line is None else [line.format(place=place)]
+            logger.client.log_artifacts(logger.run_id, folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Unwritten(
+            f"its files could not be written to {place}: {reason}; make room and give the command again"
+        ) from error
     return lines

@@ -62,9 +62,9 @@ class Ledger:
         """The runs of one identity, newest first."""
         return sorted(self._runs.get(identity, ()), key=lambda run: -run.started)
 
-    def finished(self) -> set[str]:
-        """Ids of all runs that are finished."""
-        return {run.run_id for runs in self._runs.values() for run in runs if run.state == "finished"}
+    def over(self) -> set[str]:
+        """Ids of all runs that have finished or failed: nothing goes on with them."""
+        return {run.run_id for runs in self._runs.values() for run in runs if run.state in ("finished", "failed")}
 
     def abandoned(self) -> list[Earlier]:
         """Runs, and groups of runs, that the store takes for running although their process is gone.

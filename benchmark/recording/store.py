@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from benchmark.console import say
-from benchmark.errors import UsageError
+from benchmark.errors import Unwritten, UsageError
 from benchmark.metrics.glossary import glossary
 from benchmark.recording.cells import CAMPAIGN, find_campaign, join_cells, read_list, write_cells
 from benchmark.recording.creation import check_store, make_store, try_to_write
@@ -341,11 +341,11 @@ class Store:
                     logger.flush()
                 client.set_terminated(run_id, "FINISHED")
             except BaseException as error:
-                # A run that could not be put back can still be gone on with.
-                interrupted = _is_interruption(error) or not logger.is_put_back
+                # A run that could not be put back can still be gone on with, and one whose files had no room.
+                interrupted = _is_interruption(error) or isinstance(error, Unwritten) or not logger.is_put_back
                 reason = "interrupted" if _is_interruption(error) else f"{type(error).__name__}: {error}"
                 client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
                 client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
-                if not _is_interruption(error):
+                if not _is_interruption(error) and not isinstance(error, Unwritten):
                     client.log_text(run_id, traceback.format_exc(), "failure.txt")
                 raise

@@ -87,9 +87,9 @@ class CheckpointFile:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def clear_checkpoints(folder: Path, finished: Collection[str]) -> None:
-    """Remove checkpoints that runs of these ids have left behind, because their process was lost at the very end."""
-    for run_id in finished:
+def clear_checkpoints(folder: Path, over: Collection[str]) -> None:
+    """Remove checkpoints of runs that nothing goes on with, by their ids."""
+    for run_id in over:
         if (folder / run_id).is_dir():
             CheckpointFile(folder / run_id).remove()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -12,12 +13,14 @@ from benchmark.errors import UsageError
 from benchmark.running.build import build_strategy, make_evaluator
 from benchmark.running.prepare import Prepared
 from benchmark.running.progress import expected_seconds, planned_samples
-from benchmark.running.run import readable_warnings
 from benchmark.streams.build import build_stream
 from strategies.learning.divergence import Diverged
 
 WARM_UP_STEPS = 2
 TIMED_STEPS = 8
+
+SCORED_BATCHES = 2
+"""As many samples as these have are scored at the most."""
 
 PATIENCE = 3.0
 """Seconds after which no further step is timed."""
@@ -26,14 +29,18 @@ PATIENCE = 3.0
 def measure_rate(prepared: Prepared) -> float | None:
     """Training samples a second in the first steps of a run, which ends there; None if its first training has none.
 
-    Nothing is compiled for it.
+    Nothing is compiled for it, and scores are computed on a few samples, so that they say nothing about layers.
 
     Raises:
         UsageError: the strategy cannot be run as it was asked for, or fails in these steps.
     """
-    config = prepared.config.model_copy(update={"compile": False})
+    config = prepared.config
+    first = max(1, prepared.sizes.trainings[0][0])
+    fraction = min(config.score_fraction, SCORED_BATCHES * config.batch_size / first)
+    config = config.model_copy(update={"compile": False, "score_fraction": fraction})
     timer = _StepTimer()
-    with readable_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             stream = build_stream(config, prepared.data, prepared.device)
             strategy = build_strategy(config, stream, prepared.device, make_evaluator(None), [timer])

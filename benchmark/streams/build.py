@@ -78,26 +78,29 @@ def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:
 
 
 def outline_data(config: RunConfig) -> StreamData | None:
-    """Black images, as many as the stream has, which take no memory; None where its registration gives no numbers.
+    """One image of noise in place of each that the stream has; None where it is registered without numbers of images.
 
-    They stand for images that are not here, where no pixel is looked at.
+    It takes no memory, and stands for images that are not here, where only times are looked at. Of black ones all
+    scores would be zero.
     """
     traits = STREAMS.load(config.stream).traits
     if not all((traits.classes, traits.train_per_class, traits.test_per_class)):
         return None
 
-    def black(per_class: int) -> Images:
+    shape = (CHANNELS, config.resolution, config.resolution)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    def same(per_class: int) -> Images:
         targets = np.repeat(np.arange(traits.classes), per_class)
-        shape = (len(targets), CHANNELS, config.resolution, config.resolution)
-        return Images(np.broadcast_to(np.uint8(0), shape), targets)
+        return Images(np.broadcast_to(noise, (len(targets), *shape)), targets)
 
     return StreamData(
         label=config.stream,
-        train=black(traits.train_per_class),
-        test=black(traits.test_per_class),
+        train=same(traits.train_per_class),
+        test=same(traits.test_per_class),
         classes=tuple(f"class {label}" for label in range(traits.classes)),
-        mean=(0.0,) * CHANNELS,
-        std=(1.0,) * CHANNELS,
+        mean=(0.5,) * CHANNELS,
+        std=(0.3,) * CHANNELS,
     )
 
 

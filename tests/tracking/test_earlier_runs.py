@@ -90,7 +90,7 @@ def test_the_ledger_tells_states_apart(store, gone):
         runs["gone"]: "interrupted",
     }
     assert {run.run_id for run in ledger.abandoned()} == {runs["gone"], runs["group"]}, "foreign runs are left alone"
-    assert ledger.finished() == {runs["finished"], runs["other"]}
+    assert ledger.over() == {runs["finished"], runs["failed"], runs["other"]}
     assert [run.run_id for run in Ledger(store.client, store.experiment_id, "b").of("b")] == [
         runs["other"]
     ] and not ledger.of("c")
