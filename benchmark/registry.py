@@ -34,7 +34,7 @@ class StreamTraits:
     shots: int | None = None
     stratified: bool = False
     model: str = ""
-    profile: str = ""
+    profile: Literal["", "demo", "paper"] = ""
     demo: Mapping[str, Any] = field(default_factory=dict)
     paper: Mapping[str, Any] = field(default_factory=dict)
     source: Literal["images", "synthetic"] = "images"
@@ -44,7 +44,8 @@ class StreamTraits:
     locate: Callable[[Path], Path | None] | None = None
 
     def __post_init__(self) -> None:
-        if not self.megabatches or min(self.megabatches) < 1:
+        numbers = isinstance(self.megabatches, tuple) and all(isinstance(one, int) for one in self.megabatches)
+        if not numbers or not self.megabatches or min(self.megabatches) < 1:
             raise RegistryError(f"megabatches are numbers from 1 on, the default first; not {self.megabatches!r}")
 
 

@@ -19,6 +19,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_type_hints
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 T = TypeVar("T")
 Traits = TypeVar("Traits")
 
@@ -90,6 +92,11 @@ class StrategyTraits:
         for name in self.options:
             if name not in OPTIONS:
                 raise RegistryError(f"unknown option {name!r}: {_nearest(name, OPTIONS)}")
+        for name in self.defaults:
+            if name not in self.options:
+                raise RegistryError(
+                    f"a default of {name!r}, which is none of its options: {_nearest(name, self.options)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,11 @@ class ScopeTraits:
     """
 
     options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.options:
+            if name not in OPTIONS:
+                raise RegistryError(f"unknown option {name!r}: {_nearest(name, OPTIONS)}")
 
 
 @dataclass(frozen=True)
@@ -268,9 +280,31 @@ class Registry(Generic[Traits]):
             if trait not in given and one.default is MISSING and one.default_factory is MISSING:
                 raise RegistryError(f"{self.kind} {name!r} needs the trait {trait!r}: register({name!r}, {trait}=...)")
         try:
-            return self.traits(**given)
+            own = self.traits(**given)
+            self._check_types(own)
         except RegistryError as error:
             raise RegistryError(f"{self.kind} {name!r}: {error}") from error
+        return own
+
+    def _check_types(self, traits: Traits) -> None:
+        """Make sure that the traits are of the types that they are declared with.
+
+        Raises:
+            RegistryError: one is not.
+        """
+        for trait, check in self._type_checks.items():
+            value = getattr(traits, trait)
+            try:
+                check.validate_python(value)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                raise RegistryError(f"trait {trait!r}: {reason[:1].lower()}{reason[1:]}, not {value!r}") from error
+
+    @cached_property
+    def _type_checks(self) -> dict[str, TypeAdapter[Any]]:
+        """Trait -> what its values have to be."""
+        strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
+        return {name: TypeAdapter(hint, config=strict) for name, hint in get_type_hints(self.traits).items()}
 
     @cached_property
     def _listed(self) -> dict[str, _Listed]:

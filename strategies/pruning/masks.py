@@ -60,9 +60,14 @@ def classifier_of(model: nn.Module) -> str | None:
 
     It is what the model names in an attribute ``classifier_name``; else its submodule ``classifier``, as Avalanche's
     models call it; else its last ``Linear``. None where there is none of them.
+
+    Raises:
+        ValueError: the model names one that it does not have.
     """
     named = getattr(model, "classifier_name", None)
     if named is not None:
+        if str(named) not in dict(model.named_modules()):
+            raise ValueError(f"{type(model).__name__} names its classifier {named!r} and has no such submodule")
         return str(named)
     if isinstance(getattr(model, "classifier", None), nn.Module):
         return "classifier"

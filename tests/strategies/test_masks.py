@@ -222,5 +222,8 @@ def test_all_heads_of_a_classifier_are_spared():
 def test_a_model_says_which_of_its_layers_is_the_classifier():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2), nn.Linear(2, 2))
     assert list(prunable_weights(model)) == ["0.weight", "1.weight"], "the last one, unless told otherwise"
+    model.classifier_name = "head"
+    with pytest.raises(ValueError, match="names its classifier 'head' and has no such submodule"):
+        prunable_weights(model)
     model.classifier_name = "1"
     assert list(prunable_weights(model)) == ["0.weight", "2.weight"]

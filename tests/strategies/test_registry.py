@@ -215,6 +215,11 @@ def test_a_misspelt_trait_is_refused(things, traits, said):
         (STRATEGIES, {"options": ("score", "scop")}, "unknown option 'scop': did you mean 'scope'"),
         (STREAMS, {"resolution": 8}, "needs the trait 'megabatches'"),
         (STREAMS, {"megabatches": ()}, "numbers from 1 on"),
+        (STREAMS, {"megabatches": 5}, "numbers from 1 on"),
+        (STREAMS, {"megabatches": (5,), "source": "imagez"}, "'source': input should be 'images' or 'synthetic'"),
+        (SCORES, {"rounds": "ten"}, "trait 'rounds': input should be a valid integer, not 'ten'"),
+        (STRATEGIES, {"options": ("density",), "defaults": {"densty": 1}}, "did you mean 'density'"),
+        (DISTRIBUTIONS, {"options": ("layer_densty",)}, "did you mean 'layer_density'"),
     ],
 )
 def test_traits_are_checked_when_an_entry_registers(registry, traits, said):
