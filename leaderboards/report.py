@@ -223,7 +223,8 @@ def _against_baseline(board: Board, measure: Measure) -> dict[int, Tested]:
 def _runs(row: Row, board: Board) -> list[RunLine]:
     values = {one.key: row.by_seed(one.name) for one in board.glossary.in_place("runs")}
     lines = []
-    for run in row.runs.sort_values("seed", kind="stable").to_dict("records"):
+    told = row.runs.reindex(columns=["seed", "commit", "dirty"]).sort_values("seed", kind="stable")
+    for run in told.to_dict("records"):
         seed = int(run["seed"])
         of_run = {key: by_seed[seed] for key, by_seed in values.items() if seed in by_seed}
         lines.append(RunLine(seed, of_run, _text(run, "commit"), _text(run, "dirty") not in ("", "clean", "unknown")))
