@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from leaderboards.board_page import board_page
 from leaderboards.boards import boards
 from leaderboards.collect import collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
+from leaderboards.contrast_page import contrast_page
 from leaderboards.curves import read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.markdown import board_page, contrast_page, index_page
+from leaderboards.index_page import index_page
 from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
 from leaderboards.report import Report, protocol_version, report
@@ -29,6 +31,7 @@ def publish(
     reverse: bool = False,
     across: Iterable[str] = (),
     contrast: str | None = None,
+    guide: str | None = None,
     say: Callable[[str], object] = say,
 ) -> list[Report]:
     """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
@@ -38,6 +41,7 @@ def publish(
         folder: of the pages.
         sort, reverse, across: see :func:`leaderboards.boards.boards`.
         contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
+        guide: address, relative to the folder, of what explains the pages, which link it then.
         say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Returns:
@@ -56,7 +60,9 @@ def publish(
     newest = max(map(protocol_version, found))
     series = read_series(records, found)
     reports = [report(board, newest, series) for board in found]
-    pages = {one.board.file_name: board_page(one) for one in reports} | {"README.md": index_page(reports, contrast)}
+    pages = {one.board.file_name: board_page(one, guide=guide) for one in reports} | {
+        "README.md": index_page(reports, contrast)
+    }
     if contrast is not None:
         pages[contrast_name(contrast)] = contrast_page(contrasts(records, contrast), contrast)
     write_all(pages, folder)
