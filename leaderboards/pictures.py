@@ -41,10 +41,6 @@ class Picture:
     paired: bool = False
     against_cost: bool = False
 
-    def path(self, page: str, scheme: str) -> str:
-        """Of its file, from the folder of the page with that file name."""
-        return f"{page.removesuffix('.md')}/{self.name}-{scheme}.svg"
-
 
 OVER_TIME = (
     Picture(
@@ -92,6 +88,17 @@ def pictures(report: Report) -> list[Picture]:
             )
         )
     return found
+
+
+def every_path(page: str) -> list[str]:
+    """Paths of all figures that a page of this file name may have."""
+    names = [*(one.name for one in OVER_TIME), *COST_NAMES.values()]
+    return [path_of(page, name, scheme) for name in names for scheme in SCHEMES]
+
+
+def path_of(page: str, name: str, scheme: str) -> str:
+    """Of the file of a figure, from the folder of its page."""
+    return f"{page.removesuffix('.md')}/{name}-{scheme}.svg"
 
 
 def drawn_rows(report: Report) -> Sequence[RowReport]:

@@ -18,6 +18,7 @@ from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.index_page import index_page
 from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
+from leaderboards.pictures import every_path
 from leaderboards.report import Report, protocol_version, report
 
 
@@ -32,6 +33,7 @@ def publish(
     across: Iterable[str] = (),
     contrast: str | None = None,
     guide: str | None = None,
+    figures: bool = False,
     say: Callable[[str], object] = say,
 ) -> list[Report]:
     """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
@@ -42,6 +44,7 @@ def publish(
         sort, reverse, across: see :func:`leaderboards.boards.boards`.
         contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
         guide: address, relative to the folder, of what explains the pages, which link it then.
+        figures: whether pages have figures, each in a folder of its page's name; that takes a second a board.
         say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Returns:
@@ -60,10 +63,22 @@ def publish(
     newest = max(map(protocol_version, found))
     series = read_series(records, found)
     reports = [report(board, newest, series) for board in found]
-    pages = {one.board.file_name: board_page(one, guide=guide) for one in reports} | {
-        "README.md": index_page(reports, contrast)
-    }
+    pages: dict[str, str] = {}
     if contrast is not None:
         pages[contrast_name(contrast)] = contrast_page(contrasts(records, contrast), contrast)
-    write_all(pages, folder)
+    outdated: list[str] = []
+    for one in reports:
+        drawn = _figures(one) if figures else {}
+        outdated += [path for path in every_path(one.board.file_name) if path not in drawn]
+        pages |= drawn
+        pages[one.board.file_name] = board_page(one, figures=figures, guide=guide)
+    pages["README.md"] = index_page(reports, contrast)
+    write_all(pages, folder, outdated=outdated)
     return reports
+
+
+def _figures(one: Report) -> dict[str, str]:
+    # Matplotlib takes a second to import.
+    from leaderboards.plots import draw
+
+    return draw(one)
