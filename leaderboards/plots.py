@@ -139,7 +139,7 @@ def _svg(report: Report, one: Picture, scheme: Scheme) -> str:
         FigureCanvasSVG(figure)
         left, right = 0.075, 0.985 - _widest(figure, report)
         axes = figure.add_axes((left, 0.135, right - left, 0.765))
-        axes.set_title(f"{one.title}, {_unit(report, one)}", x=-left / (right - left) + 0.01)
+        axes.set_title(_title(report, one), x=-left / (right - left) + 0.01)
         axes.grid(True, color=scheme.grid, linewidth=0.7)
         axes.set_axisbelow(True)
         if one.against_cost:
@@ -252,9 +252,13 @@ def _limit(axes: Axes, means: Sequence[float], bounds: Sequence[float]) -> None:
     axes.set_ylim(low - edge, high + edge)
 
 
+def _title(report: Report, one: Picture) -> str:
+    return one.title if one.against_cost else f"{one.title} ({_unit(report, one)})"
+
+
 def _unit(report: Report, one: Picture) -> str:
     """What heights are counted in."""
-    measure = report.board.glossary.get(LOSS if one.against_cost else one.metric)
+    measure = report.board.glossary.get(one.metric)
     if measure is None:
         return printable(one.metric)
     if measure.unit == "fraction":
