@@ -48,9 +48,10 @@ APART = 0.055
 
 @dataclass(frozen=True)
 class Scheme:
-    """Colours that people who see fewer colours tell apart, after Okabe and Ito (2008), darker or lighter for contrast.
+    """Colours that are told apart by people with any kind of colour vision, and read on the scheme's background.
 
-    Lines differ in their dashes as well.
+    They were searched for under the model of Machado et al. (2009), as the test of them says. Lines differ in their
+    dashes and markers as well.
     """
 
     ink: str
@@ -69,13 +70,13 @@ COLOURS: Mapping[str, Scheme] = {
         ink="#1f2328",
         faint="#59636e",
         grid="#d9dee3",
-        lines=("#0072b2", "#c75000", "#00805e", "#b4568f", "#9a6b00", "#2f9fd8", "#6b4fbb"),
+        lines=("#1166ff", "#dd2255", "#115522", "#886600", "#7711aa", "#bb4499", "#2211ee"),
     ),
     "dark": Scheme(
         ink="#f0f6fc",
         faint="#9198a1",
         grid="#2f353d",
-        lines=("#5bb0ec", "#ff8a4c", "#2fc79b", "#e58fc3", "#e3b341", "#a5d8ff", "#b9a5ff"),
+        lines=("#88bbff", "#dd7722", "#559966", "#eecc11", "#8877ff", "#ff33aa", "#11ee77"),
     ),
 }
 

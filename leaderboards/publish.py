@@ -11,7 +11,7 @@ from leaderboards.collect import collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
 from leaderboards.contrast_page import contrast_page
-from leaderboards.curves import read_series
+from leaderboards.curves import ACCURACY, METRICS, read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
@@ -61,7 +61,8 @@ def publish(
     if not found:
         raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
     newest = max(map(protocol_version, found))
-    series = read_series(records, found)
+    # A server of many runs is slow to tell all: without figures, trends are enough.
+    series = read_series(records, found, METRICS if figures else (ACCURACY,))
     reports = [report(board, newest, series) for board in found]
     pages: dict[str, str] = {}
     if contrast is not None:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import style
+from mlflow.entities import Metric
 
 from leaderboards.curves import ACCURACY, ERRORS
 from leaderboards.fronts import LOSS
 from leaderboards.pictures import every_path, pictures
 from leaderboards.plots import APART, COLOURS, FONTS, draw, spread
+from leaderboards.publish import publish
 from leaderboards.report import DRAWN
 from leaderboards.text import printable
 
@@ -77,7 +79,7 @@ def test_figures_hold_nothing_of_the_day_or_the_machine(reported):
         "<script>alert(1)</script> & ]]> -->",
         "$\\frac{a}{$ $x^2$ \\",
         "a\n\x1b[2J\u202e\udcff",
-        "stroke: #0072b2; fill: #1f2328",
+        "stroke: #1166ff; fill: #1f2328",
         "犬 Ω ̈",
         "x" * 500,
     ],
@@ -127,3 +129,18 @@ def test_names_that_are_apart_stay_where_they_are():
     assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
     assert spread([0.5, 0.52, 0.9], 0.1) == pytest.approx([0.46, 0.56, 0.9])
     assert spread([1.0, 1.0], 0.1) == pytest.approx([0.9, 1.0])
+
+
+def test_figures_lie_beside_their_page_and_go_with_it(store, tmp_path):
+    for strategy in ("dense", "APP"):
+        run_id = store.add(strategy, anytime__cer_rate=0.2)
+        store.client.log_batch(run_id, [Metric("test/accuracy", 0.1 * step, step, step) for step in (1, 2, 3)])
+    out = tmp_path / "out"
+    [one] = publish([store.uri], out, figures=True)
+    page = (out / one.board.file_name).read_text()
+    linked = set(re.findall(r'(?:srcset|src)="([^"]+)"', page))
+    assert linked and all(ElementTree.parse(out / path).getroot().tag == f"{SVG}svg" for path in linked)
+    (out / "toy" / "mine.txt").parent.mkdir()
+    publish([store.uri], out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(["README.md", one.board.file_name, "toy"])
+    assert "<picture" not in (out / one.board.file_name).read_text()
