@@ -8,7 +8,6 @@ they are, never as formulas.
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -38,6 +37,9 @@ FONTS = ["DejaVu Sans", "Verdana", "Arial"]
 
 LONGEST_LABEL = 34
 """Characters of a name in a figure; what is longer loses its middle."""
+
+LARGEST = 1e24
+"""Of what is drawn: more than the FLOPs of any training. A cost below its inverse is none."""
 
 JOINT = 0.036
 """Width of what joins a line and its name, as a share of the figure."""
@@ -187,6 +189,11 @@ def _styles(report: Report, scheme: Scheme) -> list[Style]:
     return styles
 
 
+def _drawable(value: float) -> bool:
+    """Whether there is room for it; what diverged goes to wherever numbers end."""
+    return abs(value) < LARGEST
+
+
 @dataclass(frozen=True)
 class End:
     """What is named at the right: how high it ends, its name, and what it is drawn with."""
@@ -207,7 +214,7 @@ def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
     for own in _styles(report, scheme):
         row = own.row
         curve = (row.curves_against if one.paired else row.curves).get(one.metric)
-        if curve is None or not all(map(math.isfinite, curve.means)):
+        if curve is None or not all(map(_drawable, curve.means)):
             continue
         means = [scale * mean for mean in curve.means]
         drawn: dict[str, Any] = {
@@ -236,7 +243,7 @@ def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
 
 def _band(axes: Axes, curve: Curve, means: Sequence[float], scale: float, colour: str) -> list[float]:
     """Draws the intervals, if there are any; where they end."""
-    margins = [scale * margin if margin is not None and math.isfinite(margin) else 0.0 for margin in curve.margins]
+    margins = [scale * margin if margin is not None and _drawable(margin) else 0.0 for margin in curve.margins]
     low = [mean - margin for mean, margin in zip(means, margins, strict=True)]
     high = [mean + margin for mean, margin in zip(means, margins, strict=True)]
     if any(margins):
@@ -289,10 +296,12 @@ def _scatter(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
         if front.cost.key in row.cells and loss.key in row.cells
     }
     points = {
-        rank: (cost, 100 * lost.mean, 100 * (lost.margin or 0.0))
+        rank: (cost, 100 * lost.mean, 100 * (lost.margin if lost.margin and _drawable(lost.margin) else 0.0))
         for rank, (cost, lost) in known.items()
-        if math.isfinite(cost) and math.isfinite(lost.mean) and cost > 0
+        if _drawable(cost) and _drawable(lost.mean) and cost > 1 / LARGEST
     }
+    if not points:
+        return
     stairs = [points[rank][:2] for rank in front.ranks if rank in points]
     axes.plot(
         [x for x, _ in stairs],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from itertools import pairwise
@@ -101,14 +102,20 @@ def test_a_figure_has_so_many_lines_at_most(reported):
     assert len([text for text in texts(svg) if re.fullmatch(r"dense|s\d\d", text)]) == DRAWN
 
 
-def test_what_is_no_number_or_zero_spoils_no_figure(reported):
-    odd = rows("dense", "APP", "OSP")
-    odd["APP"][ACCURACY] = [[float("inf"), 0.5, 0.5], [0.1, 0.5, 0.5]]
-    odd["OSP"]["size/density"] = [[0.5, 0.0, 0.0]] * 2
-    odd["OSP"]["size/bytes_bitmask"] = [0.0, 0.0]
-    for svg in draw(reported(odd)).values():
-        ElementTree.fromstring(svg)
-        assert "nan" not in svg and "inf" not in svg.replace("infinity", "")
+@pytest.mark.parametrize("odd", [-math.inf, 1e308, 1e23, -1.0, 5e-324])
+def test_odd_numbers_spoil_no_figure(reported, odd):
+    """Of one row, and of all."""
+    for spoilt in (["APP"], ["dense", "APP", "OSP"]):
+        board = rows("dense", "APP", "OSP")
+        for name in spoilt:
+            for metric, values in board[name].items():
+                board[name][metric] = [[odd, *value[1:]] if isinstance(value, list) else odd for value in values]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            drawn = draw(reported(board))
+        for svg in drawn.values():
+            ElementTree.fromstring(svg)
+            assert not re.search(r"\b(nan|inf)\b", svg)
 
 
 def test_a_board_without_series_has_no_curves(reported):
