@@ -64,6 +64,10 @@ def in_one_line() -> Iterator[None]:
 @click.option("--reverse", is_flag=True, help="worst first")
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 @click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
+@click.option("--figures/--no-figures", default=True, help="figures beside the tables  [default: --figures]")
+@click.option(
+    "--guide", metavar="ADDRESS", help="what explains such boards, such as a copy of docs/reading-a-board.md: linked"
+)
 @click.pass_context
 @collector_paused()
 def main(
@@ -75,6 +79,8 @@ def main(
     reverse: bool,
     across: tuple[str, ...],
     contrast: str | None,
+    figures: bool,
+    guide: str | None,
 ) -> None:
     """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
     if context.invoked_subcommand is not None:
@@ -87,7 +93,15 @@ def main(
         from leaderboards.publish import publish
 
         publish(
-            tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across, contrast=contrast
+            tracking_uri,
+            output,
+            experiment=experiment,
+            sort=sort,
+            reverse=reverse,
+            across=across,
+            contrast=contrast,
+            guide=guide,
+            figures=figures,
         )
     click.echo(f"Leaderboards: {output / 'README.md'}")
 

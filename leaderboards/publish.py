@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from leaderboards.board_page import board_page
 from leaderboards.boards import boards
 from leaderboards.collect import collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
+from leaderboards.contrast_page import contrast_page
+from leaderboards.curves import ACCURACY, METRICS, read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.markdown import board_page, contrast_page, index_page
+from leaderboards.index_page import index_page
 from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
+from leaderboards.pictures import every_path
 from leaderboards.report import Report, protocol_version, report
 
 
@@ -28,6 +32,8 @@ def publish(
     reverse: bool = False,
     across: Iterable[str] = (),
     contrast: str | None = None,
+    guide: str | None = None,
+    figures: bool = False,
     say: Callable[[str], object] = say,
 ) -> list[Report]:
     """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
@@ -37,6 +43,8 @@ def publish(
         folder: of the pages.
         sort, reverse, across: see :func:`leaderboards.boards.boards`.
         contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
+        guide: address, relative to the folder, of what explains the pages, which link it then.
+        figures: whether pages have figures, each in a folder of its page's name; that takes a second a board.
         say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Returns:
@@ -53,9 +61,25 @@ def publish(
     if not found:
         raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
     newest = max(map(protocol_version, found))
-    reports = [report(board, newest) for board in found]
-    pages = {one.board.file_name: board_page(one) for one in reports} | {"README.md": index_page(reports, contrast)}
+    # A server of many runs is slow to tell all: without figures, trends are enough.
+    series = read_series(records, found, METRICS if figures else (ACCURACY,))
+    reports = [report(board, newest, series) for board in found]
+    pages: dict[str, str] = {}
     if contrast is not None:
         pages[contrast_name(contrast)] = contrast_page(contrasts(records, contrast), contrast)
-    write_all(pages, folder)
+    outdated: list[str] = []
+    for one in reports:
+        drawn = _figures(one) if figures else {}
+        outdated += [path for path in every_path(one.board.file_name) if path not in drawn]
+        pages |= drawn
+        pages[one.board.file_name] = board_page(one, figures=figures, guide=guide)
+    pages["README.md"] = index_page(reports, contrast)
+    write_all(pages, folder, outdated=outdated)
     return reports
+
+
+def _figures(one: Report) -> dict[str, str]:
+    # Matplotlib takes a second to import.
+    from leaderboards.plots import draw
+
+    return draw(one)

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from soak import cases
 
+from leaderboards.board_page import board_page
 from leaderboards.boards import boards
 from leaderboards.collect import Records
 from leaderboards.contrast import contrasts
+from leaderboards.contrast_page import contrast_page
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Glossary, Measure
-from leaderboards.markdown import board_page, contrast_page, escape, index_page, pipe
+from leaderboards.index_page import index_page
+from leaderboards.markup import escape, pipe
 from leaderboards.names import contrast_name, page_name, variant_name
 from leaderboards.publish import publish
 from leaderboards.record import identity_key
