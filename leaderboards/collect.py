@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from leaderboards.glossary import Glossary
 from leaderboards.record import EARLIER, identity_key
-from leaderboards.rows import METRIC
+from leaderboards.rows import METRIC, Source
 from leaderboards.sources import source
 
 
@@ -25,11 +25,13 @@ class Records:
             asked for, and ``metrics.NAME`` with the last value of each metric.
         glossary: what the metrics mean; every metric of the runs is in it.
         damaged: id of a benchmark run whose record cannot be read, or name of its file -> why; it is passed over.
+        sources: what was read, to be asked for series.
     """
 
     runs: pd.DataFrame
     glossary: Glossary
     damaged: Mapping[str, str] = field(default_factory=dict)
+    sources: Sequence[Source] = ()
 
     @property
     def note(self) -> str | None:
@@ -55,8 +57,9 @@ def collect(*tracking_uris: str, experiment: str | None = None) -> Records:
     rows: list[dict[str, Any]] = []
     glossary = Glossary()
     damaged: dict[str, str] = {}
-    for uri in tracking_uris:
-        found = source(uri).runs(experiment)
+    sources = [source(uri) for uri in tracking_uris]
+    for one in sources:
+        found = one.runs(experiment)
         rows += found.rows
         damaged |= found.damaged
         glossary |= found.glossary
@@ -75,7 +78,7 @@ def collect(*tracking_uris: str, experiment: str | None = None) -> Records:
         )
     runs = pd.DataFrame(rows)
     measured = [name.removeprefix(METRIC) for name in runs.columns if name.startswith(METRIC)]
-    return Records(runs, glossary.completed(measured), damaged)
+    return Records(runs, glossary.completed(measured), damaged, sources)
 
 
 def latest_per_seed(runs: pd.DataFrame) -> pd.DataFrame:

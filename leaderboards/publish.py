@@ -9,6 +9,7 @@ from leaderboards.boards import boards
 from leaderboards.collect import collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
+from leaderboards.curves import read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
@@ -53,7 +54,8 @@ def publish(
     if not found:
         raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
     newest = max(map(protocol_version, found))
-    reports = [report(board, newest) for board in found]
+    series = read_series(records, found)
+    reports = [report(board, newest, series) for board in found]
     pages = {one.board.file_name: board_page(one) for one in reports} | {"README.md": index_page(reports, contrast)}
     if contrast is not None:
         pages[contrast_name(contrast)] = contrast_page(contrasts(records, contrast), contrast)

@@ -6,6 +6,7 @@ import math
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ ADVICE = "name a folder that 'python -m leaderboards export' has written"
 
 @dataclass(frozen=True)
 class RecordedRuns:
-    """The runs whose records lie in ``folder``."""
+    """The runs whose records lie in ``folder``; they are read once."""
 
     folder: Path
 
@@ -60,6 +61,10 @@ class RecordedRuns:
         Raises:
             BoardError: a folder cannot be read.
         """
+        return self._files
+
+    @cached_property
+    def _files(self) -> tuple[dict[str, RunFile], dict[str, str]]:
         files: dict[str, RunFile] = {}
         damaged: dict[str, str] = {}
         seen: dict[str, str] = {}

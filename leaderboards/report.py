@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from leaderboards.boards import Board, Row
+from leaderboards.curves import Curve, Series, curves, differences
 from leaderboards.glossary import Measure
 from leaderboards.statistics import Comparison, Estimate, holm, paired
 
@@ -75,6 +76,8 @@ class RowReport:
         against_baseline: key of a measure -> difference; empty for the baseline itself or where there is none.
         runs: each of its runs, by seed.
         emptied: seeds whose network has lost a whole layer in the end.
+        curves: metric -> its curve over the megabatches.
+        curves_against: metric -> curve of the paired differences from the baseline; as ``against_baseline``.
     """
 
     row: Row
@@ -83,6 +86,8 @@ class RowReport:
     against_baseline: Mapping[str, Tested]
     runs: Sequence[RunLine]
     emptied: Sequence[int] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    curves_against: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def commits(self) -> set[str]:
@@ -117,8 +122,15 @@ class Report:
     older_protocol: int | None
 
 
-def report(board: Board, newest_protocol: int | None = None) -> Report:
-    """All numbers of one board; ``newest_protocol`` is the newest version among the boards it is shown with."""
+def report(board: Board, newest_protocol: int | None = None, series: Series | None = None) -> Report:
+    """All numbers of one board.
+
+    Args:
+        board: what was grouped.
+        newest_protocol: the newest version among the boards it is shown with.
+        series: of its runs, see :func:`leaderboards.curves.read_series`; without them there are no curves.
+    """
+    series = series or {}
     glossary = board.glossary
     columns = [one for one in glossary.in_place("board") if any(one.key in row.estimates for row in board.rows)]
     best = {one.key: _best(board.rows, one) for one in columns}
@@ -131,9 +143,20 @@ def report(board: Board, newest_protocol: int | None = None) -> Report:
             for key, value in row.estimates.items()
         }
         against = {key: of_rows[number] for key, of_rows in tested.items() if number in of_rows}
-        has_baseline = _baseline(board, row) is not None
+        baseline = _baseline(board, row)
         emptied = sorted(seed for seed, layers in row.by_seed(EMPTY_LAYERS).items() if layers > 0)
-        rows.append(RowReport(row, number + 1, cells, against if has_baseline else {}, _runs(row, board), emptied))
+        rows.append(
+            RowReport(
+                row=row,
+                rank=number + 1,
+                cells=cells,
+                against_baseline={} if baseline is None else against,
+                runs=_runs(row, board),
+                emptied=emptied,
+                curves=curves(row, board, series),
+                curves_against={} if baseline is None else differences(row, baseline, board, series),
+            )
+        )
     version = protocol_version(board)
     return Report(
         board=board,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from mlflow.entities import Run
+from mlflow.store.tracking.dbmodels.models import SqlMetric
 from pydantic import Field, Json, ValidationError
+from sqlalchemy import Select, create_engine, select
 
+from leaderboards.addresses import is_database
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Glossary, from_tags
 from leaderboards.record import PREFIX
@@ -19,6 +23,9 @@ from leaderboards.rows import Described, Fields, Found, Point, ProtocolFields, S
 from leaderboards.store import reading
 
 PAGE = 1000
+
+IN_ONE_QUERY = 500
+"""Runs: databases limit the parameters of a query."""
 
 READERS = 8
 """Requests at once: a store answers one series at a time, and most of it is waiting."""
@@ -77,7 +84,10 @@ class TrackedRuns:
 
     def series(self, run_ids: Iterable[str], metrics: Iterable[str]) -> list[Point]:
         """See :class:`leaderboards.rows.Source`; of several points of one step the one that was logged last counts."""
+        asked_metrics = list(metrics)
         with reading(self.uri) as client:
+            if is_database(self.uri):
+                return _from_tables(self.uri, list(run_ids), asked_metrics)
 
             def read(asked: tuple[str, str]) -> list[Point]:
                 run_id, metric = asked
@@ -86,7 +96,27 @@ class TrackedRuns:
                 return [(run_id, metric, step, latest[step]) for step in sorted(latest)]
 
             with ThreadPoolExecutor(READERS) as readers:
-                return [point for part in readers.map(read, product(run_ids, metrics)) for point in part]
+                return [point for part in readers.map(read, product(run_ids, asked_metrics)) for point in part]
+
+
+def _from_tables(uri: str, run_ids: Sequence[str], metrics: Sequence[str]) -> list[Point]:
+    """Series by some queries: MLflow's client asks for each by itself, which takes minutes for 2,000 runs."""
+    points: list[Point] = []
+    ordered: Select[Any] = select(
+        SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan
+    ).order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
+    engine = create_engine(uri)
+    with engine.connect() as connection:
+        for start in range(0, len(run_ids), IN_ONE_QUERY):
+            part = run_ids[start : start + IN_ONE_QUERY]
+            latest: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+            query = ordered.where(SqlMetric.run_uuid.in_(part), SqlMetric.key.in_(metrics))
+            for run_id, metric, step, value, is_nan in connection.execute(query):
+                latest[run_id, metric][step] = math.nan if is_nan else value
+            for asked in product(part, metrics):
+                points += [(*asked, step, value) for step, value in sorted(latest.get(asked, {}).items())]
+    engine.dispose()
+    return points
 
 
 def _row(run: Run) -> dict[str, Any] | None:

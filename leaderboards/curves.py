@@ -1,0 +1,106 @@
+"""Curves: what the rows of boards measured after each megabatch, over seeds, and seed by seed beside a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaderboards.boards import Board, Row
+from leaderboards.collect import Records
+from leaderboards.statistics import bands
+
+ACCURACY, ERRORS = "test/accuracy", "test/errors"
+
+METRICS = (ACCURACY, ERRORS, "anytime/cer", "anytime/cer_rate", "gap/clean", "gap/reference", "size/density")
+"""Metrics that are read as series. ``test/errors`` is what a megabatch adds to CER."""
+
+Series = Mapping[tuple[str, str], Mapping[int, float]]
+"""Id of a run and metric -> megabatch -> value."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over the stream: of each megabatch that any seed has a value of, ascending, the mean over seeds.
+
+    Attributes:
+        steps: megabatches, from 1.
+        means: one a step.
+        margins: half the width of the 95 % t interval of the mean; None where there is one seed.
+        seeds: how many seeds each mean is of.
+    """
+
+    steps: Sequence[int]
+    means: Sequence[float]
+    margins: Sequence[float | None]
+    seeds: Sequence[int]
+
+    @property
+    def last(self) -> float:
+        """Mean of the last megabatch."""
+        return self.means[-1]
+
+
+def read_series(records: Records, boards: Iterable[Board]) -> Series:
+    """The series of all runs of some boards, each source asked once.
+
+    Raises:
+        BoardError: a source cannot be read.
+    """
+    wanted = [run_id for board in boards for run_id in board.runs.run_id.tolist()]
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for source in records.sources:
+        for run_id, metric, step, value in source.series(wanted, METRICS):
+            found.setdefault((run_id, metric), {})[step] = value
+    return found
+
+
+def curves(row: Row, board: Board, series: Series) -> dict[str, Curve]:
+    """Metric -> the curve of a row of the board, for those of :data:`METRICS` that its runs have series of."""
+    found = {metric: _curve(_by_seed(row, metric, series), board) for metric in METRICS}
+    return {metric: curve for metric, curve in found.items() if curve is not None}
+
+
+def differences(row: Row, baseline: Row, board: Board, series: Series) -> dict[str, Curve]:
+    """Metric -> curve of the paired differences, row minus baseline, over the seeds that both have."""
+    found = {}
+    for metric in METRICS:
+        ours, theirs = _by_seed(row, metric, series), _by_seed(baseline, metric, series)
+        paired = {
+            seed: {step: values[step] - theirs[seed][step] for step in values.keys() & theirs[seed].keys()}
+            for seed, values in ours.items()
+            if seed in theirs
+        }
+        curve = _curve(paired, board)
+        if curve is not None:
+            found[metric] = curve
+    return found
+
+
+def _by_seed(row: Row, metric: str, series: Series) -> dict[int, Mapping[int, float]]:
+    runs = zip(row.runs.run_id.tolist(), row.runs.seed.tolist(), strict=True)
+    return {seed: series[run_id, metric] for run_id, seed in runs if (run_id, metric) in series}
+
+
+def _curve(by_seed: Mapping[int, Mapping[int, float]], board: Board) -> Curve | None:
+    """Means over seeds; None without a value. What lies outside of the stream is left out."""
+    length = board.protocol.get("megabatches")
+    last = length if type(length) is int else None
+    steps = sorted({step for points in by_seed.values() for step in points if step >= 1 and step <= (last or step)})
+    if not steps:
+        return None
+    values: NDArray[np.float64] = np.array(
+        [[points.get(step, np.nan) for step in steps] for _, points in sorted(by_seed.items())], dtype=np.float64
+    )
+    known = np.flatnonzero((~np.isnan(values)).any(axis=0)).tolist()
+    if not known:
+        return None
+    means, margins, counts = bands(values[:, known])
+    return Curve(
+        steps=[steps[column] for column in known],
+        means=means.tolist(),
+        margins=[None if n < 2 else margin for margin, n in zip(margins.tolist(), counts.tolist(), strict=True)],
+        seeds=counts.tolist(),
+    )
