@@ -20,6 +20,7 @@ Examples:
   python -m leaderboards --tracking-uri http://127.0.0.1:5000 --sort accuracy --output boards
   python -m leaderboards --across replay
   python -m leaderboards --contrast precision
+  python -m leaderboards --html leaderboards.html
   python -m leaderboards export --tracking-uri sqlite:///results/mlflow.db --output records
   python -m leaderboards --tracking-uri records:records
 """
@@ -64,6 +65,12 @@ def in_one_line() -> Iterator[None]:
 @click.option("--reverse", is_flag=True, help="worst first")
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 @click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="write one HTML page of all boards, which needs no network, in place of markdown",
+)
 @click.pass_context
 @collector_paused()
 def main(
@@ -75,6 +82,7 @@ def main(
     reverse: bool,
     across: tuple[str, ...],
     contrast: str | None,
+    html: Path | None,
 ) -> None:
     """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
     if context.invoked_subcommand is not None:
@@ -84,12 +92,15 @@ def main(
                 raise click.UsageError(f"{option} is for boards here: options of a command stand behind its name")
         return
     with in_one_line():
-        from leaderboards.publish import publish
+        from leaderboards.publish import publish_markdown, publish_page, reported
 
-        publish(
-            tracking_uri, output, experiment=experiment, sort=sort, reverse=reverse, across=across, contrast=contrast
-        )
-    click.echo(f"Leaderboards: {output / 'README.md'}")
+        found = reported(tracking_uri, experiment=experiment, sort=sort, reverse=reverse, across=across)
+        if html is not None:
+            publish_page(found, html)
+            click.echo(f"Page: {html}")
+        else:
+            publish_markdown(found, output, contrast)
+            click.echo(f"Leaderboards: {output / 'README.md'}")
 
 
 @main.command("export", context_settings=SETTINGS)

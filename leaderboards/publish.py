@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboards.boards import boards
-from leaderboards.collect import collect
+from leaderboards.collect import Records, collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
-from leaderboards.curves import read_series
+from leaderboards.curves import Series, read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
@@ -17,6 +18,51 @@ from leaderboards.markdown import board_page, contrast_page, index_page
 from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
 from leaderboards.report import Report, protocol_version, report
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What sources hold, and the reports of its boards.
+
+    Attributes:
+        records: all finished runs.
+        reports: one a board.
+        series: of the runs of all boards.
+    """
+
+    records: Records
+    reports: list[Report]
+    series: Series
+
+
+def reported(
+    tracking_uris: Sequence[str],
+    *,
+    experiment: str | None = None,
+    sort: str = DEFAULT_SORT,
+    reverse: bool = False,
+    across: Iterable[str] = (),
+    say: Callable[[str], object] = say,
+) -> Reported:
+    """The boards of one or several sources, in numbers.
+
+    Args:
+        tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
+        sort, reverse, across: see :func:`leaderboards.boards.boards`.
+        say: told in one line of runs that are passed over because their records are damaged, if there are any.
+
+    Raises:
+        BoardError: a source cannot be read, or none holds a finished run.
+    """
+    records = collect(*tracking_uris, experiment=experiment)
+    if records.note is not None:
+        say(records.note)
+    found = boards(records, sort=sort, reverse=reverse, across=across)
+    if not found:
+        raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
+    newest = max(map(protocol_version, found))
+    series = read_series(records, found)
+    return Reported(records, [report(board, newest, series) for board in found], series)
 
 
 @collector_paused()
@@ -34,11 +80,9 @@ def publish(
     """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
 
     Args:
-        tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
+        tracking_uris, experiment, sort, reverse, across, say: see :func:`reported`.
         folder: of the pages.
-        sort, reverse, across: see :func:`leaderboards.boards.boards`.
         contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
-        say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Returns:
         What was written, a report a board.
@@ -47,17 +91,33 @@ def publish(
         BoardError: a source cannot be read, none holds a finished run, there is nothing to contrast, or the folder
             cannot be written. Nothing has been written then: pages are replaced once all of them are on the disk.
     """
-    records = collect(*tracking_uris, experiment=experiment)
-    if records.note is not None:
-        say(records.note)
-    found = boards(records, sort=sort, reverse=reverse, across=across)
-    if not found:
-        raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
-    newest = max(map(protocol_version, found))
-    series = read_series(records, found)
-    reports = [report(board, newest, series) for board in found]
+    found = reported(tracking_uris, experiment=experiment, sort=sort, reverse=reverse, across=across, say=say)
+    publish_markdown(found, folder, contrast)
+    return found.reports
+
+
+def publish_page(found: Reported, file: Path) -> None:
+    """Write one HTML page with all boards, complete in itself.
+
+    Raises:
+        BoardError: what draws it is not installed, or the file cannot be written: nothing has been written then.
+    """
+    try:
+        # Only those who ask for the page need what draws it.
+        from leaderboards.page.document import document
+    except ModuleNotFoundError as error:
+        if error.name not in ("altair", "vl_convert"):
+            raise
+        raise BoardError(f"the page needs {error.name}: pip install 'anytime-bench[page]'") from error
+    if file.is_dir():
+        raise BoardError(f"{file} is a folder: name the file of the page, such as {file / 'leaderboards.html'}")
+    write_all({file.name: document(found.reports)}, file.parent)
+
+
+def publish_markdown(found: Reported, folder: Path, contrast: str | None = None) -> None:
+    """Write the markdown pages of what :func:`reported` found; see :func:`publish`."""
+    reports = found.reports
     pages = {one.board.file_name: board_page(one) for one in reports} | {"README.md": index_page(reports, contrast)}
     if contrast is not None:
-        pages[contrast_name(contrast)] = contrast_page(contrasts(records, contrast), contrast)
+        pages[contrast_name(contrast)] = contrast_page(contrasts(found.records, contrast), contrast)
     write_all(pages, folder)
-    return reports

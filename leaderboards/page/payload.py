@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from leaderboards.boards import Board
@@ -29,7 +30,10 @@ CURVES = {ACCURACY: "Test accuracy", ERRORS: None, DEFAULT_SORT: None, "gap/clea
 """Metrics whose curves are drawn -> what they are called there, where the column is called after the last value."""
 
 MOST_PAIRED = 40
-"""Rows of a board of which each two are compared in the page: with 400 of them, pairs alone would be 5 MB."""
+"""Rows of a board of which each two are compared in the page."""
+
+MOST_COMPARISONS = 12_000
+"""Of all boards together, a third of a megabyte: where there were more, fewer rows of each board are compared."""
 
 MOMENT = "%Y-%m-%d %H:%M"
 
@@ -42,8 +46,17 @@ def payload(reports: Sequence[Report]) -> Json:
     return {
         "baseline": BASELINE,
         "measures": {key: _measure(one) for key, one in measures.items()},
-        "boards": [_board(report) for report in reports],
+        "boards": [_board(report, _most_paired(reports)) for report in reports],
     }
+
+
+def _most_paired(reports: Sequence[Report]) -> int:
+    """How many rows of each board are compared with each other."""
+
+    def comparisons(most: int) -> int:
+        return sum(math.comb(min(most, len(report.rows)), 2) * len(_compared(report)) for report in reports)
+
+    return next((most for most in range(MOST_PAIRED, 2, -1) if comparisons(most) <= MOST_COMPARISONS), 2)
 
 
 def _measure(measure: Measure) -> Json:
@@ -51,15 +64,11 @@ def _measure(measure: Measure) -> Json:
     return {name: printable(word) for name, word in words.items()} | {"better": measure.better}
 
 
-def _board(report: Report) -> Json:
+def _board(report: Report, most_paired: int) -> Json:
     board = report.board
     columns = [one.key for one in report.columns]
-    provenances: dict[tuple[tuple[str, str], ...], int] = {}
-    commands: dict[str, int] = {}
-    names = _names(report.rows)
-    rows = [
-        _row(row, name, report, provenances, commands) for row, name in zip(report.rows, names, strict=True)
-    ]
+    pools = _Pools()
+    rows = [_row(row, name, report, pools) for row, name in zip(report.rows, _names(report.rows), strict=True)]
     return {
         "id": board.file_name.removesuffix(".md"),
         "label": printable(board.label),
@@ -81,9 +90,10 @@ def _board(report: Report) -> Json:
         "compared": [one.key for one in _compared(report)],
         "curves": _titles(report),
         "rows": rows,
-        "provenances": [list(map(list, one)) for one in provenances],
-        "commands": list(commands),
-        "pairs": _pairs(report),
+        "provenances": [list(map(list, one)) for one in pools.provenances],
+        "commands": list(pools.commands),
+        "commits": list(pools.commits),
+        "pairs": _pairs(report, most_paired),
         "fronts": _fronts(report),
     }
 
@@ -99,15 +109,22 @@ def _names(rows: Sequence[RowReport]) -> list[str]:
     return names
 
 
-def _row(
-    row: RowReport,
-    name: str,
-    report: Report,
-    provenances: dict[tuple[tuple[str, str], ...], int],
-    commands: dict[str, int],
-) -> Json:
+@dataclass
+class _Pools:
+    """What many runs have in common -> its number: written once."""
+
+    provenances: dict[tuple[tuple[str, str], ...], int] = field(default_factory=dict)
+    commands: dict[str, int] = field(default_factory=dict)
+    commits: dict[str, int] = field(default_factory=dict)
+
+
+def _number_in(pool: dict[Any, int], one: Any) -> int:
+    return pool.setdefault(one, len(pool))
+
+
+def _row(row: RowReport, name: str, report: Report, pools: _Pools) -> Json:
     variant = row.row.variant
-    found = {
+    return {
         "name": name,
         "strategy": printable(variant["strategy"]),
         "baseline": variant["strategy"] == BASELINE,
@@ -127,34 +144,40 @@ def _row(
             for one in report.columns
         ],
         "against": {
-            key: None if tested.corrected is None else _short(tested.corrected)
+            key: None if tested.corrected is None else _number(tested.corrected, 3)
             for key, tested in row.against_baseline.items()
         },
         "curves": {metric: _curve(curve) for metric, curve in row.curves.items() if metric in CURVES},
-        "runs": [],
+        "runs": _runs(row, report, pools),
     }
-    by_seed = row.row.runs.sort_values("seed", kind="stable").to_dict("records")
-    for run, line in zip(by_seed, row.runs, strict=True):
-        said = {tag: value for tag, value in run.items() if isinstance(value, str)}
+
+
+def _runs(row: RowReport, report: Report, pools: _Pools) -> list[list[Any]]:
+    """One list a run, by seed; see ``RUN`` in page.js."""
+    runs = row.row.runs.sort_values("seed", kind="stable")
+    protocol, variant = (runs[name].iloc[0] for name in ("protocol", "variant"))
+    tags = {tag: runs[tag].tolist() for tag in PROVENANCE | {"profile": ""} if tag in runs}
+    lines = []
+    for number, (line, run_id, started) in enumerate(zip(row.runs, runs.run_id, runs.started, strict=True)):
+        said = {tag: values[number] for tag, values in tags.items() if isinstance(values[number], str)}
         origin = tuple((words, printable(said[tag])) for tag, words in PROVENANCE.items() if tag in said)
-        command = rerun_command(run["protocol"], run["variant"], said)
         values = [
             None if (value := line.values.get(one.key)) is None else [_number(value), printable(one.form.format(value))]
             for one in report.each_run
         ]
-        found["runs"].append(
+        lines.append(
             [
                 str(line.seed),
-                f"{run['started']:{MOMENT}}",
-                printable(line.commit),
+                f"{started:{MOMENT}}",
+                _number_in(pools.commits, printable(line.commit)),
                 int(line.dirty),
                 values,
-                provenances.setdefault(origin, len(provenances)),
-                commands.setdefault(command, len(commands)),
-                printable(str(run["run_id"])),
+                _number_in(pools.provenances, origin),
+                _number_in(pools.commands, rerun_command(protocol, variant, said)),
+                printable(str(run_id)),
             ]
         )
-    return found
+    return lines
 
 
 def _estimate(value: Estimate, measure: Measure) -> list[Any]:
@@ -162,24 +185,20 @@ def _estimate(value: Estimate, measure: Measure) -> list[Any]:
     mean = printable(measure.form.format(value.mean))
     margin = "" if value.margin is None else printable(measure.form.replace("+", "").format(value.margin))
     # An interval that is written as zero says nothing.
-    shown = margin if any(digit in margin for digit in "123456789") or not value.margin else ""
+    shown = margin if set(margin) & set("123456789") else ""
     return [_number(value.mean), _number(value.margin), mean, shown]
 
 
-def _number(value: float | None) -> float | None:
-    """Six digits; JSON has none for what is infinite or no number."""
-    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
-
-
-def _short(value: float | None) -> float | None:
-    return float(f"{value:.3g}") if value is not None and math.isfinite(value) else None
+def _number(value: float | None, digits: int = 6) -> float | None:
+    """In some digits; JSON has no number for what is infinite or none."""
+    return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
 
 
 def _curve(curve: Curve) -> list[Any]:
     return [
         list(curve.steps),
-        [_number(mean) for mean in curve.means],
-        [_short(margin) for margin in curve.margins],
+        [_number(mean, 5) for mean in curve.means],
+        [_number(margin, 3) for margin in curve.margins],
     ]
 
 
@@ -199,11 +218,9 @@ def _compared(report: Report) -> list[Measure]:
     return [one for one in report.board.glossary.in_place("baseline") if one in report.columns]
 
 
-def _pairs(report: Report) -> Json:
+def _pairs(report: Report, most: int) -> Json:
     chosen = [
-        number
-        for number, row in enumerate(report.rows)
-        if number < MOST_PAIRED or row.row.variant["strategy"] == BASELINE
+        number for number, row in enumerate(report.rows) if number < most or row.row.variant["strategy"] == BASELINE
     ]
     values = {}
     for measure in _compared(report):
@@ -211,7 +228,10 @@ def _pairs(report: Report) -> Json:
         values[measure.key] = [
             None
             if one is None
-            else [_short(one.difference.mean), _short(one.difference.margin), _short(one.p), one.difference.n]
+            else [
+                *(_number(value, 3) for value in (one.difference.mean, one.difference.margin, one.p)),
+                one.difference.n,
+            ]
             for one in found
         ]
     return {"rows": chosen, "values": values}

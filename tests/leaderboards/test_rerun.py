@@ -74,7 +74,9 @@ def test_what_records_say_is_one_word_and_no_command():
     )
     words = shlex.split(line)
     assert "\n" not in line and "\x1b" not in line and words[:4] == ["python", "-m", "benchmark.run", "--profile"]
-    assert len(words) == 13 and [word for word in words if "reboot" in word] == [words[place] for place in (4, 6, 7, 8, 10, 12)]
+    assert len(words) == 13 and [word for word in words if "reboot" in word] == [
+        words[place] for place in (4, 6, 7, 8, 10, 12)
+    ]
 
 
 def test_an_option_of_the_command_that_left_images_out_or_compiled():
