@@ -21,6 +21,7 @@ Examples:
   python -m leaderboards --across replay
   python -m leaderboards --contrast precision
   python -m leaderboards --html leaderboards.html
+  python -m leaderboards --format csv --format latex --output tables
   python -m leaderboards export --tracking-uri sqlite:///results/mlflow.db --output records
   python -m leaderboards --tracking-uri records:records
 """
@@ -66,10 +67,18 @@ def in_one_line() -> Iterator[None]:
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 @click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
 @click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["markdown", "csv", "parquet", "json", "latex"]),
+    multiple=True,
+    help="what is written, may be repeated: pages; tables of rows, runs and series; a LaTeX table a board"
+    "  [default: markdown]",
+)
+@click.option(
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="write one HTML page of all boards, which needs no network, in place of markdown",
+    help="one HTML page of all boards, which needs no network; with it, other formats are written where they are named",
 )
 @click.pass_context
 @collector_paused()
@@ -82,25 +91,36 @@ def main(
     reverse: bool,
     across: tuple[str, ...],
     contrast: str | None,
+    formats: tuple[str, ...],
     html: Path | None,
 ) -> None:
-    """Build one markdown leaderboard for each (stream, data, protocol) of an MLflow store, and an index."""
+    """Build one leaderboard for each (stream, data, protocol) of an MLflow store: markdown, or what --format names."""
     if context.invoked_subcommand is not None:
         for name in context.params:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                option = f"--{name.replace('_', '-')}"
+                option = f"--{name.removesuffix('s').replace('_', '-')}"
                 raise click.UsageError(f"{option} is for boards here: options of a command stand behind its name")
         return
     with in_one_line():
         from leaderboards.publish import publish_markdown, publish_page, reported
 
+        chosen = dict.fromkeys(formats or (() if html else ("markdown",)))
+        if contrast is not None and "markdown" not in chosen:
+            raise click.UsageError("--contrast is a further page of markdown: add --format markdown")
         found = reported(tracking_uri, experiment=experiment, sort=sort, reverse=reverse, across=across)
         if html is not None:
             publish_page(found, html)
             click.echo(f"Page: {html}")
-        else:
+        if "markdown" in chosen:
             publish_markdown(found, output, contrast)
             click.echo(f"Leaderboards: {output / 'README.md'}")
+        others = [one for one in chosen if one != "markdown"]
+        if others:
+            # Only those who ask for tables need what writes them.
+            from leaderboards.formats import publish_formats
+
+            names = publish_formats(found, output, others)
+            click.echo(f"Tables: {output} ({', '.join(names) if len(names) < 9 else f'{len(names)} files'})")
 
 
 @main.command("export", context_settings=SETTINGS)

@@ -44,7 +44,7 @@
   function colour(index) {
     const pick = state.picks.find((one) => one.row === index);
     if (!pick) return css("--dim");
-    return state.board.rows[index].baseline ? css("--ink") : css(SLOTS[pick.slot]);
+    return pick.slot < 0 ? css("--ink") : css(SLOTS[pick.slot]);
   }
   const isPicked = (index) => state.picks.some((one) => one.row === index);
 
@@ -55,7 +55,8 @@
       return;
     }
     const taken = new Set(state.picks.map((one) => one.slot));
-    const baseline = state.board.rows[index].baseline;
+    // The baseline has the colour of the text, the first one of several.
+    const baseline = state.board.rows[index].baseline && !taken.has(-1);
     const slot = baseline ? -1 : SLOTS.findIndex((_, number) => !taken.has(number));
     state.picks.push({ row: index, slot });
   }
@@ -76,7 +77,8 @@
   function usualPicks() {
     state.picks = [];
     const rows = state.board.rows;
-    rows.forEach((row, index) => { if (row.baseline) pick(index); });
+    const baseline = rows.findIndex((row) => row.baseline);
+    if (baseline >= 0) pick(baseline);
     for (let index = 0; index < rows.length && state.picks.length < 5; index++) pick(index);
     state.picks.sort((a, b) => a.row - b.row);
   }
@@ -303,10 +305,10 @@
     const { board, picks } = state;
     const metric = $("curves-of").value;
     const title = (board.curves.find(([name]) => name === metric) || ["", ""])[1];
-    const points = picks.flatMap(({ row }) => {
+    const points = picks.flatMap(({ row, slot }) => {
       const curve = board.rows[row].curves[metric];
       if (!curve) return [];
-      const own = { row, colour: colour(row), dash: board.rows[row].baseline ? [6, 4] : [1, 0] };
+      const own = { row, colour: colour(row), dash: slot < 0 ? [6, 4] : [1, 0] };
       return curve[0].map((step, number) => ({ ...own, step, mean: curve[1][number], low: curve[1][number] - (curve[2][number] || 0), high: curve[1][number] + (curve[2][number] || 0), margin: curve[2][number] }))
         .filter((one) => !isMissing(one.mean));
     });
@@ -464,7 +466,7 @@
       h("tbody", {}, runs.map((one, place) => h("tr", { class: place === number ? "chosen" : "" }, h("th", { scope: "row" }, h("button", { type: "button", class: "link", "aria-pressed": String(place === number), "data-run": place, onclick: () => { openDetail(index, place); $("detail").querySelector(`[data-run="${place}"]`).focus(); } }, one[RUN.seed])),
         keys.map((key) => { const said = one[RUN.values][board.eachRun.indexOf(key)]; return h("td", { class: "number" }, said ? said[1] : "–"); }),
         h("td", {}, board.commits[one[RUN.commit]].slice(0, 7) + (one[RUN.dirty] ? "+" : "") || "–")))));
-    $("detail-body").replaceChildren(
+    $("detail-body").replaceChildren(...[
       h("div", { class: "card-head" }, h("h2", { id: "detail-title" }, row.name), h("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => $("detail").close() }, "×")),
       h("div", { class: "columns" },
         h("div", {}, h("h3", {}, "Configuration"), h("dl", { class: "defs grid" }, pairs([["strategy", row.strategy], ...row.options]), pairs(row.versions.map(([name, version]) => [`${name}, version`, version])))),
@@ -473,7 +475,8 @@
       runs.some((one) => one[RUN.dirty]) ? h("p", { class: "muted note" }, "A commit with + had uncommitted changes on top.") : null,
       h("h3", {}, `Run it again: seed ${run[RUN.seed]}`), h("pre", {}, code),
       h("p", { class: "muted note" }, h("button", { type: "button", class: "button", id: "copy", onclick: copy }, "Copy"), copied, " Streams that read images from a folder also need --data-root DIR."),
-      h("h3", {}, "Provenance of this run"), h("dl", { class: "defs grid" }, pairs([["Run", run[RUN.id]], ["Started", `${run[RUN.started]} UTC`], ...board.provenances[run[RUN.provenance]]])));
+      h("h3", {}, "Provenance of this run"), h("dl", { class: "defs grid" }, pairs([["Run", run[RUN.id]], ["Started", `${run[RUN.started]} UTC`], ...board.provenances[run[RUN.provenance]]])),
+    ].filter(Boolean));
     if (!$("detail").open) $("detail").showModal();
   }
   $("detail").addEventListener("click", (event) => { if (event.target === $("detail")) $("detail").close(); });

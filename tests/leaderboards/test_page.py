@@ -248,6 +248,7 @@ def test_a_strategy_shows_its_runs_and_the_command(reader):
     reader.click('#detail [data-run="3"]')
     assert reader.texts("#command")[0].endswith("--seed 3")
     words = reader.texts("#detail-body")[0].lower()
+    assert "null" not in words and "undefined" not in words
     assert all(word in words for word in ("avx512", "torch", "strategy, version", "cer rate"))
     reader.key("Escape", 27)
     reader.wait("!document.getElementById('detail').open")
