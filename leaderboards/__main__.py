@@ -67,6 +67,9 @@ def in_one_line() -> Iterator[None]:
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 @click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
 @click.option(
+    "--guide", metavar="ADDRESS", help="what explains such boards, such as a copy of docs/reading-a-board.md: linked"
+)
+@click.option(
     "--format",
     "formats",
     type=click.Choice(["markdown", "csv", "parquet", "json", "latex"]),
@@ -93,13 +96,15 @@ def main(
     contrast: str | None,
     formats: tuple[str, ...],
     html: Path | None,
+    guide: str | None,
 ) -> None:
     """Build one leaderboard for each (stream, data, protocol) of an MLflow store: markdown, or what --format names."""
     if context.invoked_subcommand is not None:
-        for name in context.params:
-            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                option = f"--{name.removesuffix('s').replace('_', '-')}"
-                raise click.UsageError(f"{option} is for boards here: options of a command stand behind its name")
+        for option in main.params:
+            if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(
+                    f"{option.opts[0]} is for boards here: options of a command stand behind its name"
+                )
         return
     with in_one_line():
         from leaderboards.publish import publish_markdown, publish_page, reported
@@ -112,7 +117,7 @@ def main(
             publish_page(found, html)
             click.echo(f"Page: {html}")
         if "markdown" in chosen:
-            publish_markdown(found, output, contrast)
+            publish_markdown(found, output, contrast, guide)
             click.echo(f"Leaderboards: {output / 'README.md'}")
         others = [one for one in chosen if one != "markdown"]
         if others:

@@ -59,29 +59,34 @@ def read_series(records: Records, boards: Iterable[Board]) -> Series:
 
 def curves(row: Row, board: Board, series: Series) -> dict[str, Curve]:
     """Metric -> the curve of a row of the board, for those of :data:`METRICS` that its runs have series of."""
-    found = {metric: _curve(_by_seed(row, metric, series), board) for metric in METRICS}
-    return {metric: curve for metric, curve in found.items() if curve is not None}
+    return _curves(_by_seed(row, series), board)
 
 
 def differences(row: Row, baseline: Row, board: Board, series: Series) -> dict[str, Curve]:
     """Metric -> curve of the paired differences, row minus baseline, over the seeds that both have."""
-    found = {}
-    for metric in METRICS:
-        ours, theirs = _by_seed(row, metric, series), _by_seed(baseline, metric, series)
-        paired = {
-            seed: {step: values[step] - theirs[seed][step] for step in values.keys() & theirs[seed].keys()}
-            for seed, values in ours.items()
-            if seed in theirs
-        }
-        curve = _curve(paired, board)
-        if curve is not None:
-            found[metric] = curve
-    return found
+    ours, theirs = _by_seed(row, series), _by_seed(baseline, series)
+    paired: dict[str, dict[int, Mapping[int, float]]] = {}
+    for metric in ours.keys() & theirs.keys():
+        for seed in ours[metric].keys() & theirs[metric].keys():
+            one, other = ours[metric][seed], theirs[metric][seed]
+            common = {step: one[step] - other[step] for step in one.keys() & other.keys()}
+            paired.setdefault(metric, {})[seed] = common
+    return _curves(paired, board)
 
 
-def _by_seed(row: Row, metric: str, series: Series) -> dict[int, Mapping[int, float]]:
-    runs = zip(row.runs.run_id.tolist(), row.runs.seed.tolist(), strict=True)
-    return {seed: series[run_id, metric] for run_id, seed in runs if (run_id, metric) in series}
+BySeed = Mapping[str, Mapping[int, Mapping[int, float]]]
+"""Metric -> seed -> megabatch -> value."""
+
+
+def _by_seed(row: Row, series: Series) -> BySeed:
+    runs = list(zip(row.runs.run_id.tolist(), row.runs.seed.tolist(), strict=True))
+    found = {m: {seed: series[run_id, m] for run_id, seed in runs if (run_id, m) in series} for m in METRICS}
+    return {metric: of_seeds for metric, of_seeds in found.items() if of_seeds}
+
+
+def _curves(values: BySeed, board: Board) -> dict[str, Curve]:
+    found = {metric: _curve(values[metric], board) for metric in METRICS if metric in values}
+    return {metric: curve for metric, curve in found.items() if curve is not None}
 
 
 def _curve(by_seed: Mapping[int, Mapping[int, float]], board: Board) -> Curve | None:

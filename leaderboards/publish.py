@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leaderboards.board_page import board_page
 from leaderboards.boards import boards
 from leaderboards.collect import Records, collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
+from leaderboards.contrast_page import contrast_page
 from leaderboards.curves import Series, read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.markdown import board_page, contrast_page, index_page
+from leaderboards.index_page import index_page
 from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
 from leaderboards.report import Report, protocol_version, report
@@ -75,6 +77,7 @@ def publish(
     reverse: bool = False,
     across: Iterable[str] = (),
     contrast: str | None = None,
+    guide: str | None = None,
     say: Callable[[str], object] = say,
 ) -> list[Report]:
     """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
@@ -83,6 +86,7 @@ def publish(
         tracking_uris, experiment, sort, reverse, across, say: see :func:`reported`.
         folder: of the pages.
         contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
+        guide: address, relative to the folder, of what explains the pages, which link it then.
 
     Returns:
         What was written, a report a board.
@@ -92,7 +96,7 @@ def publish(
             cannot be written. Nothing has been written then: pages are replaced once all of them are on the disk.
     """
     found = reported(tracking_uris, experiment=experiment, sort=sort, reverse=reverse, across=across, say=say)
-    publish_markdown(found, folder, contrast)
+    publish_markdown(found, folder, contrast, guide)
     return found.reports
 
 
@@ -114,10 +118,11 @@ def publish_page(found: Reported, file: Path) -> None:
     write_all({file.name: document(found.reports)}, file.parent)
 
 
-def publish_markdown(found: Reported, folder: Path, contrast: str | None = None) -> None:
+def publish_markdown(found: Reported, folder: Path, contrast: str | None = None, guide: str | None = None) -> None:
     """Write the markdown pages of what :func:`reported` found; see :func:`publish`."""
     reports = found.reports
-    pages = {one.board.file_name: board_page(one) for one in reports} | {"README.md": index_page(reports, contrast)}
+    pages = {one.board.file_name: board_page(one, guide=guide) for one in reports}
+    pages["README.md"] = index_page(reports, contrast)
     if contrast is not None:
         pages[contrast_name(contrast)] = contrast_page(contrasts(found.records, contrast), contrast)
     write_all(pages, folder)

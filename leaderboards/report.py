@@ -10,11 +10,28 @@ import pandas as pd
 
 from leaderboards.boards import Board, Row
 from leaderboards.curves import Curve, Series, curves, differences
+from leaderboards.fronts import LOSS, Front, fronts
 from leaderboards.glossary import Measure
-from leaderboards.statistics import Comparison, Estimate, holm, paired
+from leaderboards.groups import GROUPS, group_of
+from leaderboards.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
 
 BASELINE = "dense"
 """Strategy that the others are compared with, seed by seed."""
+
+LEVEL = 0.05
+"""Of tests, after Holm's correction."""
+
+MARGIN = 0.01
+"""What counts as equal, and what power is computed for: a point of what is a fraction."""
+
+STORED_BYTES = "size/bytes_bitmask"
+"""Metric: bytes of the network."""
+
+DENSE_BYTES = "size/dense_bytes_bitmask"
+"""Metric: bytes of the network before any pruning, stored the same way."""
+
+DRAWN = 8
+"""Rows that a figure shows at most."""
 
 EMPTY_LAYERS = "size/empty_layers"
 """Metric: layers that pruning has left no weight."""
@@ -41,10 +58,19 @@ PROVENANCE = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean with its interval, and whether no other row of the board has a better mean."""
+    """A mean with its interval.
+
+    ``best``: no other row of the board has a better mean, or those that do are not told apart from it: the paired t
+    test against the best row, Holm-corrected over all rows, has p > :data:`LEVEL`. What shares fewer than two seeds
+    with the best row cannot be tested, and is not ``best``.
+    """
 
     estimate: Estimate
     best: bool
+
+
+NOTHING = Cell(Estimate(float("nan"), None, 0), best=False)
+"""The cell of a row that lacks a measure."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +85,31 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Tested:
-    """A paired difference from the baseline, and its p value after Holm's correction over the rows of the board."""
+    """A paired difference from the baseline. p values are corrected by Holm over the rows of the board.
+
+    Attributes:
+        comparison: the difference.
+        corrected: p value of the t test; None where there is nothing to test.
+        equivalence: p value of the test that the difference is no smaller than :data:`MARGIN`; None also for what is
+            no fraction.
+        seeds_needed: by :func:`leaderboards.statistics.seeds_needed`, for a difference of :data:`MARGIN`; None also
+            where they are too many.
+    """
 
     comparison: Comparison
     corrected: float | None
+    equivalence: float | None = None
+    seeds_needed: int | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is shown at :data:`LEVEL`."""
+        return self.corrected is not None and self.corrected <= LEVEL
+
+    @property
+    def within_margin(self) -> bool:
+        """Whether it is shown at :data:`LEVEL` that the difference is smaller than :data:`MARGIN`."""
+        return self.equivalence is not None and self.equivalence <= LEVEL
 
 
 @dataclass(frozen=True)
@@ -76,6 +123,8 @@ class RowReport:
         against_baseline: key of a measure -> difference; empty for the baseline itself or where there is none.
         runs: each of its runs, by seed.
         emptied: seeds whose network has lost a whole layer in the end.
+        group: one of :data:`leaderboards.groups.GROUPS`.
+        bytes_ratio: bytes of the stored network, divided by those of the dense one; None if they are not recorded.
         curves: metric -> its curve over the megabatches.
         curves_against: metric -> curve of the paired differences from the baseline; as ``against_baseline``.
     """
@@ -86,6 +135,8 @@ class RowReport:
     against_baseline: Mapping[str, Tested]
     runs: Sequence[RunLine]
     emptied: Sequence[int] = ()
+    group: str = GROUPS[-1]
+    bytes_ratio: Estimate | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
     curves_against: Mapping[str, Curve] = field(default_factory=dict)
 
@@ -109,6 +160,11 @@ class Report:
         provenance: what -> the different values that occur, sorted.
         started: when the first and the last of the runs began (UTC).
         older_protocol: the board's version of the protocol, where other boards of the store have a newer one.
+        fronts: Pareto fronts of those of :data:`leaderboards.fronts.COSTS` in which rows differ.
+        drawn: ranks of the rows that figures show: the baseline and the first of each group, then the first of the
+            others, :data:`DRAWN` at most.
+        leaders: ranks of the rows with the lowest :data:`leaderboards.fronts.LOSS` and of those that are not told
+            apart from it, the lowest first; none where all are equal.
     """
 
     board: Board
@@ -120,6 +176,9 @@ class Report:
     provenance: Mapping[str, Sequence[str]]
     started: tuple[pd.Timestamp, pd.Timestamp]
     older_protocol: int | None
+    fronts: Sequence[Front] = ()
+    drawn: Sequence[int] = ()
+    leaders: Sequence[int] = ()
 
 
 def report(board: Board, newest_protocol: int | None = None, series: Series | None = None) -> Report:
@@ -138,10 +197,7 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
     tested = {one.key: _against_baseline(board, one) for one in compared}
     rows = []
     for number, row in enumerate(board.rows):
-        cells = {
-            key: Cell(value, best.get(key) is not None and value.mean == best[key])
-            for key, value in row.estimates.items()
-        }
+        cells = {key: Cell(value, number in best.get(key, ())) for key, value in row.estimates.items()}
         against = {key: of_rows[number] for key, of_rows in tested.items() if number in of_rows}
         baseline = _baseline(board, row)
         emptied = sorted(seed for seed, layers in row.by_seed(EMPTY_LAYERS).items() if layers > 0)
@@ -153,6 +209,8 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
                 against_baseline={} if baseline is None else against,
                 runs=_runs(row, board),
                 emptied=emptied,
+                group=group_of(row.variant),
+                bytes_ratio=_bytes_ratio(row),
                 curves=curves(row, board, series),
                 curves_against={} if baseline is None else differences(row, baseline, board, series),
             )
@@ -168,6 +226,9 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
         provenance=provenance(board.runs),
         started=(board.runs.started.min(), board.runs.started.max()),
         older_protocol=version if newest_protocol is not None and version < newest_protocol else None,
+        fronts=fronts(board),
+        drawn=_drawn(rows),
+        leaders=_leaders(rows, glossary.get(LOSS)),
     )
 
 
@@ -192,12 +253,43 @@ def parting_fields(boards: Sequence[Board], usual: Sequence[str]) -> list[str]:
     return sorted({name for (_, name), found in values.items() if len(found) > 1} - set(usual))
 
 
-def _best(rows: Sequence[Row], measure: Measure) -> float | None:
-    """The best mean of a measure; None where it is no merit or all rows are equal."""
-    means = [row.estimates[measure.key].mean for row in rows if measure.key in row.estimates]
-    if measure.better == 0 or len(set(means)) < 2:
-        return None
-    return max(means) if measure.better > 0 else min(means)
+def _best(rows: Sequence[Row], measure: Measure) -> set[int]:
+    """Numbers of the rows that have the best mean of a measure, or are not told apart from it.
+
+    None where it is no merit or all rows are equal.
+    """
+    means = {number: row.estimates[measure.key].mean for number, row in enumerate(rows) if measure.key in row.estimates}
+    if measure.better == 0 or len(set(means.values())) < 2:
+        return set()
+    first = max(means, key=lambda number: measure.better * means[number])
+    reference = rows[first].by_seed(measure.name)
+    compared = {number: paired(rows[number].by_seed(measure.name), reference) for number in means if number != first}
+    p_values = {number: comparison.p for number, comparison in compared.items() if comparison is not None}
+    together = {number for number, p in _corrected(p_values).items() if p > LEVEL}
+    return {first} | together | {number for number, mean in means.items() if mean == means[first]}
+
+
+def _bytes_ratio(row: Row) -> Estimate | None:
+    stored, dense = row.by_seed(STORED_BYTES), row.by_seed(DENSE_BYTES)
+    ratios = [stored[seed] / dense[seed] for seed in sorted(stored.keys() & dense.keys()) if dense[seed]]
+    return estimate(ratios) if ratios else None
+
+
+def _drawn(rows: Sequence[RowReport]) -> list[int]:
+    """See :class:`Report`."""
+    baseline = [row.rank for row in rows if row.row.variant["strategy"] == BASELINE][:1]
+    first = {row.group: row.rank for row in reversed(rows)}
+    others = [row.rank for row in rows]
+    chosen = list(dict.fromkeys([*baseline, *sorted(first.values()), *others]))[:DRAWN]
+    return sorted(chosen)
+
+
+def _leaders(rows: Sequence[RowReport], loss: Measure | None) -> list[int]:
+    """See :class:`Report`."""
+    if loss is None:
+        return []
+    means = {row.rank: row.cells[loss.key].estimate.mean for row in rows if row.cells.get(loss.key, NOTHING).best}
+    return sorted(means, key=lambda rank: means[rank])
 
 
 def _baseline(board: Board, row: Row) -> Row | None:
@@ -215,15 +307,26 @@ def _against_baseline(board: Board, measure: Measure) -> dict[int, Tested]:
         comparison = None if base is None else paired(row.by_seed(measure.name), base.by_seed(measure.name))
         if comparison is not None:
             found[number] = comparison
-    p_values = {number: one.p for number, one in found.items() if one.p is not None}
-    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return {number: Tested(one, corrected.get(number)) for number, one in found.items()}
+    differing = _corrected({number: one.p for number, one in found.items()})
+    fraction = measure.unit == "fraction"
+    equal = _corrected({n: equivalence(one, MARGIN) for n, one in found.items()} if fraction else {})
+    needed = {
+        n: seeds_needed(one.deviation, MARGIN) for n, one in found.items() if fraction and one.deviation is not None
+    }
+    return {n: Tested(one, differing.get(n), equal.get(n), needed.get(n)) for n, one in found.items()}
+
+
+def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
+    """Those that there are, corrected by Holm."""
+    known = {number: p for number, p in p_values.items() if p is not None}
+    return dict(zip(known, holm(list(known.values())), strict=True))
 
 
 def _runs(row: Row, board: Board) -> list[RunLine]:
     values = {one.key: row.by_seed(one.name) for one in board.glossary.in_place("runs")}
     lines = []
-    for run in row.runs.sort_values("seed", kind="stable").to_dict("records"):
+    told = row.runs.reindex(columns=["seed", "commit", "dirty"]).sort_values("seed", kind="stable")
+    for run in told.to_dict("records"):
         seed = int(run["seed"])
         of_run = {key: by_seed[seed] for key, by_seed in values.items() if seed in by_seed}
         lines.append(RunLine(seed, of_run, _text(run, "commit"), _text(run, "dirty") not in ("", "clean", "unknown")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -69,10 +70,21 @@ def bands(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired difference (a - b) over common seeds and the p value of its t test, Holm-corrected or not."""
+    """Paired difference (a - b) over common seeds.
+
+    Attributes:
+        difference: mean and t interval.
+        p: of the paired t test, not corrected; None with fewer than two seeds.
+        deviation: standard deviation of the differences; None with fewer than two seeds.
+    """
 
     difference: Estimate
     p: float | None
+    deviation: float | None = None
+
+
+EQUAL = 1e-12
+"""What differences may vary by and be called the same."""
 
 
 @LARGE
@@ -84,11 +96,59 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison | None:
     differences = [a[seed] - b[seed] for seed in seeds]
     if len(seeds) < 2:
         return Comparison(estimate(differences), None)
-    if np.allclose(differences, differences[0], rtol=0, atol=1e-12):
+    if np.allclose(differences, differences[0], rtol=0, atol=EQUAL):
         # No variance: the t statistic is infinite, or undefined where the two never differ.
-        return Comparison(estimate(differences), 1.0 if abs(differences[0]) < 1e-12 else 0.0)
-    t = np.mean(differences) / (np.std(differences, ddof=1) / math.sqrt(len(seeds)))
-    return Comparison(estimate(differences), float(2 * special.stdtr(len(seeds) - 1, -abs(t))))
+        return Comparison(estimate(differences), 1.0 if abs(differences[0]) < EQUAL else 0.0, 0.0)
+    deviation = float(np.std(differences, ddof=1))
+    t = np.mean(differences) / (deviation / math.sqrt(len(seeds)))
+    return Comparison(estimate(differences), float(2 * special.stdtr(len(seeds) - 1, -abs(t))), deviation)
+
+
+@LARGE
+def equivalence(found: Comparison, margin: float) -> float | None:
+    """The p value of "the paired difference is no smaller than ``margin``, one way or the other".
+
+    The larger of two one-sided t tests, so that a small p says: equal but for less than the margin (Schuirmann 1987,
+    J. Pharmacokinet. Biopharm. 15, 657-680). None with fewer than two seeds.
+    """
+    if found.deviation is None:
+        return None
+    room, n = margin - abs(found.difference.mean), found.difference.n
+    if found.deviation == 0:
+        return 0.0 if room > 0 else 1.0
+    return float(special.stdtr(n - 1, -room / (found.deviation / math.sqrt(n))))
+
+
+MOST_SEEDS = 1000
+"""More are not looked for."""
+
+
+def seeds_needed(deviation: float, effect: float, *, power: float = 0.8, level: float = 0.05) -> int | None:
+    """How many seeds a two-sided paired t test needs to see ``effect``, from the noncentral t distribution.
+
+    Args:
+        deviation: standard deviation of the paired differences.
+        effect: the difference that is there; in units of ``deviation``.
+        power: probability of seeing it.
+        level: of the test, without any correction.
+
+    Returns:
+        The smallest number, at least 2; None if it is above :data:`MOST_SEEDS`, or the deviation is no number.
+    """
+    if not math.isfinite(deviation):
+        return None
+    if deviation == 0:
+        return 2
+
+    def enough(n: int) -> bool:
+        critical = special.stdtrit(n - 1, 1 - level / 2)
+        shift = effect / deviation * math.sqrt(n)
+        below, beyond = (special.nctdtr(n - 1, shift, one) for one in (critical, -critical))
+        # scipy has no number for what is far out in a tail.
+        return bool(1 - np.nan_to_num(below) + np.nan_to_num(beyond) >= power)
+
+    found = 2 + bisect_left(range(2, MOST_SEEDS + 1), True, key=enough)
+    return found if found <= MOST_SEEDS else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Text from outside, made harmless: for a terminal, and for the name of a file. Markdown has its own in markdown.py."""
+"""Text from outside, made harmless: for a terminal, and for the name of a file. Markdown has its own in markup.py."""
 
 from __future__ import annotations
 

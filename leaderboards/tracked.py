@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.store.tracking.dbmodels.models import SqlMetric
 from pydantic import Field, Json, ValidationError
-from sqlalchemy import Select, create_engine, select
+from sqlalchemy import create_engine, select
 
 from leaderboards.addresses import is_database
 from leaderboards.errors import BoardError
@@ -102,9 +102,8 @@ class TrackedRuns:
 def _from_tables(uri: str, run_ids: Sequence[str], metrics: Sequence[str]) -> list[Point]:
     """Series by some queries: MLflow's client asks for each by itself, which takes minutes for 2,000 runs."""
     points: list[Point] = []
-    ordered: Select[Any] = select(
-        SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan
-    ).order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
+    columns: list[Any] = [SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan]
+    ordered = select(*columns).order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
     engine = create_engine(uri)
     with engine.connect() as connection:
         for start in range(0, len(run_ids), IN_ONE_QUERY):

@@ -6,11 +6,12 @@
   const MOST = 8;
   const SLOTS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"];
   const RUN = { seed: 0, started: 1, commit: 2, dirty: 3, values: 4, provenance: 5, command: 6, id: 7 };
+  const AGAINST = { difference: 0, margin: 1, p: 2, equal: 3, needed: 4 };
   const CELL = { mean: 0, margin: 1, text: 2, spread: 3, best: 4 };
   const $ = (id) => document.getElementById(id);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 640px)");
-  const state = { board: null, picks: [], sort: { key: "rank", down: false }, filter: "", only: false, all: false };
+  const state = { board: null, picks: [], sort: { key: "rank", down: false }, filter: "", group: "", only: false, all: false };
   const views = new Map();
 
   // ---- ground -------------------------------------------------------------------------------------------------
@@ -79,7 +80,8 @@
     const rows = state.board.rows;
     const baseline = rows.findIndex((row) => row.baseline);
     if (baseline >= 0) pick(baseline);
-    for (let index = 0; index < rows.length && state.picks.length < 5; index++) pick(index);
+    // Some are left for the reader to pick.
+    state.board.drawn.slice(0, 6).forEach(pick);
     state.picks.sort((a, b) => a.row - b.row);
   }
 
@@ -90,6 +92,10 @@
     state.sort = { key: "rank", down: false };
     state.filter = $("filter").value = "";
     state.only = $("only").checked = false;
+    state.group = "";
+    const groups = [...new Set(board.rows.map((row) => row.group))];
+    fill([["", "all kinds"], ...groups.map((group) => [group, group])], $("group"), "");
+    $("group").hidden = groups.length < 2;
     document.title = `${board.label} – Leaderboards`;
     $("label").textContent = board.label;
     const fields = new Map(board.protocol);
@@ -127,7 +133,7 @@
     $("provenance").replaceChildren(
       h("dt", {}, "Runs started"), h("dd", {}, `${board.started[0]} to ${board.started[1]} UTC`),
       ...board.provenance.flatMap(([name, values]) => [h("dt", {}, name), h("dd", {}, values.join(", "))]));
-    const legend = ["Mean ± half the width of the 95 % t interval over seeds; bold is the best mean of its column, which says nothing about significance."];
+    const legend = ["Mean ± half the width of the 95 % t interval over seeds; bold is the best of its column, and what a paired t test does not tell apart from it (Holm-corrected over all rows)."];
     if (board.rows.some((row) => row.commits > 1)) legend.push("† Runs of several commits of the code.");
     if (board.rows.some((row) => row.emptied.length)) legend.push("∅ Whole layers have no weight left in some seeds.");
     $("legend").textContent = legend.join(" ");
@@ -169,8 +175,8 @@
     const keys = state.all ? board.columns : board.main;
     for (const key of keys) {
       found.push({ ...measure(key), key, value: (row) => { const one = cell(row, key); return one ? one[CELL.mean] : null; } });
-      if (key === pKey() && board.rows.some((row) => !isMissing(row.against[key])))
-        found.push({ key: "p", title: `p against ${data.baseline}`, meaning: `${measure(key).title}: paired t test over common seeds, Holm-corrected over the rows`, better: -1, value: (row) => row.against[key] });
+      if (key === pKey() && board.rows.some((row) => row.against[key]))
+        found.push({ key: "p", title: `p against ${data.baseline}`, meaning: `${measure(key).title}: paired t test over common seeds, Holm-corrected over the rows`, better: -1, value: (row) => (row.against[key] ? row.against[key][AGAINST.p] : null) });
       if (key === keys[0] && board.rows.some((row) => row.curves["test/accuracy"])) found.push({ key: "trend", title: "Trend", meaning: "test accuracy over the megabatches" });
     }
     return found;
@@ -183,7 +189,8 @@
     const found = state.board.rows.map((row, index) => ({ row, index, value: by.value(row, index) }))
       .filter(({ row, index }) => {
         if (state.only && !isPicked(index)) return false;
-        const text = `${row.name} ${row.options.flat().join(" ")}`.toLowerCase();
+        if (state.group && row.group !== state.group) return false;
+        const text = `${row.name} ${row.options.flat().join(" ")} ${row.group}`.toLowerCase();
         return words.every((word) => text.includes(word));
       });
     const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1);
@@ -236,7 +243,7 @@
           row.emptied.length ? h("span", { class: "mark", title: `whole layers have no weight left: seeds ${row.emptied.join(", ")}` }, " ∅") : null));
         if (one.key === "trend") return h("td", { class: "trend" }, trend(row));
         if (one.key === "seeds") return h("td", { class: "number" }, String(row.seeds));
-        if (one.key === "p") return h("td", { class: "number muted" }, probability(row.against[pKey()]));
+        if (one.key === "p") return h("td", { class: "number muted" }, probability(row.against[pKey()] && row.against[pKey()][AGAINST.p]));
         return h("td", { class: "number" }, value(cell(row, one.key)));
       });
       return h("tr", { class: isPicked(index) ? "picked" : "", style: isPicked(index) ? `--own:${colour(index)}` : null }, cells);
@@ -461,6 +468,14 @@
         copied.textContent = " selected: copy it with your keyboard";
       }
     };
+    const tested = board.compared.filter((key) => row.against[key]);
+    const points = `${data.margin * 100} point`;
+    const against = h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Measure", "Difference", "p (Holm)", `p, equal within ${points}`, `seeds to see ${points}`].map((words, place) => h("th", { scope: "col", class: place ? "number" : "" }, words)))),
+      h("tbody", {}, tested.map((key) => {
+        const said = row.against[key];
+        const texts = [isMissing(said[AGAINST.difference]) ? "–" : signed(said[AGAINST.difference]) + (isMissing(said[AGAINST.margin]) ? "" : ` ± ${said[AGAINST.margin].toFixed(4)}`), probability(said[AGAINST.p]), probability(said[AGAINST.equal]), isMissing(said[AGAINST.needed]) ? "–" : String(said[AGAINST.needed])];
+        return h("tr", {}, h("th", { scope: "row" }, measure(key).title), texts.map((text) => h("td", { class: "number" }, text)));
+      })));
     const keys = board.eachRun.filter((_, place) => runs.some((one) => one[RUN.values][place]));
     const table = h("table", { class: "plain" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Seed"), keys.map((key) => h("th", { scope: "col", class: "number" }, measure(key).title)), h("th", { scope: "col" }, "Commit"))),
       h("tbody", {}, runs.map((one, place) => h("tr", { class: place === number ? "chosen" : "" }, h("th", { scope: "row" }, h("button", { type: "button", class: "link", "aria-pressed": String(place === number), "data-run": place, onclick: () => { openDetail(index, place); $("detail").querySelector(`[data-run="${place}"]`).focus(); } }, one[RUN.seed])),
@@ -471,6 +486,7 @@
       h("div", { class: "columns" },
         h("div", {}, h("h3", {}, "Configuration"), h("dl", { class: "defs grid" }, pairs([["strategy", row.strategy], ...row.options]), pairs(row.versions.map(([name, version]) => [`${name}, version`, version])))),
         h("div", {}, h("h3", {}, "Results"), h("dl", { class: "defs grid" }, board.columns.filter((key) => cell(row, key)).flatMap((key) => [h("dt", { title: measure(key).meaning }, measure(key).title), h("dd", {}, value(cell(row, key)))])))),
+      tested.length ? h("h3", {}, `Against ${data.baseline}, seed by seed`) : null, tested.length ? h("div", { class: "scroll" }, against) : null,
       h("h3", {}, `Runs (${runs.length})`), h("div", { class: "scroll" }, table),
       runs.some((one) => one[RUN.dirty]) ? h("p", { class: "muted note" }, "A commit with + had uncommitted changes on top.") : null,
       h("h3", {}, `Run it again: seed ${run[RUN.seed]}`), h("pre", {}, code),
@@ -485,6 +501,7 @@
 
   $("board").addEventListener("change", () => show(data.boards[Number($("board").value)]));
   $("filter").addEventListener("input", () => { state.filter = $("filter").value; drawTable(); });
+  $("group").addEventListener("change", () => { state.group = $("group").value; drawTable(); });
   $("only").addEventListener("change", () => { state.only = $("only").checked; drawTable(); });
   $("all").addEventListener("change", () => { state.all = $("all").checked; drawTable(); });
   $("reference").addEventListener("change", () => { $("reference").dataset.chosen = state.board.id; drawComparison(); });

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from leaderboards.board_page import SHOWN_FIRST
 from leaderboards.boards import Board
 from leaderboards.curves import ACCURACY, ERRORS, Curve
+from leaderboards.fronts import pareto
 from leaderboards.glossary import DEFAULT_SORT, Measure
-from leaderboards.markdown import SHOWN_FIRST
 from leaderboards.pairs import paired_rows
-from leaderboards.pareto import front
-from leaderboards.report import BASELINE, PROVENANCE, Report, RowReport
+from leaderboards.report import BASELINE, MARGIN, PROVENANCE, Report, RowReport, Tested
 from leaderboards.rerun import rerun_command
 from leaderboards.statistics import Estimate
 from leaderboards.terminal import SHOWN
@@ -45,6 +45,7 @@ def payload(reports: Sequence[Report]) -> Json:
     measures = {one.key: one for report in reports for one in (*report.columns, *report.each_run, *report.baseline)}
     return {
         "baseline": BASELINE,
+        "margin": MARGIN,
         "measures": {key: _measure(one) for key, one in measures.items()},
         "boards": [_board(report, _most_paired(reports)) for report in reports],
     }
@@ -93,6 +94,7 @@ def _board(report: Report, most_paired: int) -> Json:
         "provenances": [list(map(list, one)) for one in pools.provenances],
         "commands": list(pools.commands),
         "commits": list(pools.commits),
+        "drawn": [rank - 1 for rank in report.drawn],
         "pairs": _pairs(report, most_paired),
         "fronts": _fronts(report),
     }
@@ -143,10 +145,8 @@ def _row(row: RowReport, name: str, report: Report, pools: _Pools) -> Json:
             None if (cell := row.cells.get(one.key)) is None else [*_estimate(cell.estimate, one), int(cell.best)]
             for one in report.columns
         ],
-        "against": {
-            key: None if tested.corrected is None else _number(tested.corrected, 3)
-            for key, tested in row.against_baseline.items()
-        },
+        "group": row.group,
+        "against": {key: _tested(tested) for key, tested in row.against_baseline.items()},
         "curves": {metric: _curve(curve) for metric, curve in row.curves.items() if metric in CURVES},
         "runs": _runs(row, report, pools),
     }
@@ -178,6 +178,13 @@ def _runs(row: RowReport, report: Report, pools: _Pools) -> list[list[Any]]:
             ]
         )
     return lines
+
+
+def _tested(tested: Tested) -> list[Any]:
+    """Difference, margin, p, p of equality, and how many seeds would show a point; see ``AGAINST`` in page.js."""
+    difference = tested.comparison.difference
+    numbers = (difference.mean, difference.margin, tested.corrected, tested.equivalence)
+    return [*(_number(value, 3) for value in numbers), tested.seeds_needed]
 
 
 def _estimate(value: Estimate, measure: Measure) -> list[Any]:
@@ -242,7 +249,7 @@ def _fronts(report: Report) -> list[Json]:
     costs = [one for one in report.columns if one.unit in COSTS or one.key == "mean_density"]
     merits = [one for one in _compared(report) if one.better]
     return [
-        {"cost": cost.key, "merit": merit.key, "rows": front(_points(report, cost, merit))}
+        {"cost": cost.key, "merit": merit.key, "rows": pareto(_points(report, cost, merit))}
         for cost in costs
         for merit in merits
     ]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
-from leaderboards.glossary import Measure, to_tags
+from leaderboards.boards import boards
+from leaderboards.collect import Records
+from leaderboards.glossary import Glossary, Measure, to_tags
+from leaderboards.record import identity_key
+from leaderboards.report import report
 
 PROTOCOL = {"stream": "toy", "megabatches": 4, "replay": "full", "model": "mlp", "epochs": 2}
 
@@ -103,3 +108,36 @@ class Toy:
         if status != "RUNNING":
             self.client.set_terminated(run.info.run_id, status)
         return run.info.run_id
+
+
+@pytest.fixture
+def reported():
+    """Makes the report of a board without any store: strategy -> metric -> a value a seed, or a list of a step each."""
+
+    def make(rows, **protocol):
+        runs, series = [], {}
+        for strategy, metrics in rows.items():
+            for seed in range(max(map(len, metrics.values()))):
+                variant = {"strategy": strategy, "strategy_version": 1}
+                values = {name: of_seeds[seed] for name, of_seeds in metrics.items() if seed < len(of_seeds)}
+                run_id = f"{len(runs):032x}"
+                for name, value in values.items():
+                    if isinstance(value, list):
+                        series[run_id, name] = dict(enumerate(value, start=1))
+                        values[name] = value[-1]
+                whole = {**PROTOCOL, **protocol}
+                key = identity_key(protocol=whole, variant=variant, seed=seed, data_fingerprint="f" * 16)
+                runs.append(
+                    {
+                        **{"run_id": run_id, "started": pd.Timestamp(len(runs), unit="s", tz="UTC"), "identity": key},
+                        **{"stream": "toy", "stream_label": "toy | stream", "data": "real", "data_version": "1"},
+                        **{"data_fingerprint": "f" * 16, "protocol": whole, "variant": variant, "density": 0.5},
+                        **{"variant_defaults": {}, "seed": seed, "commit": "abc"},
+                        **{f"metrics.{name}": value for name, value in values.items()},
+                    }
+                )
+        glossary = Glossary(GLOSSARY).completed(name for metrics in rows.values() for name in metrics)
+        [board] = boards(Records(pd.DataFrame(runs), glossary))
+        return report(board, series=series)
+
+    return make

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 
+from leaderboards.board_page import board_page
 from leaderboards.boards import boards
 from leaderboards.collect import collect
 from leaderboards.errors import BoardError
-from leaderboards.markdown import board_page, escape, index_page
+from leaderboards.index_page import index_page
+from leaderboards.markup import escape
 from leaderboards.names import variant_name
 from leaderboards.publish import publish
 from leaderboards.report import report
@@ -73,7 +75,7 @@ def test_versions_never_meet_on_a_board_and_the_newest_stays(store, bumped):
     assert board.outdated == 2 and len(board.runs) == 3
     page = board_page(report(board))
     assert "Left out: 2 runs of earlier versions" in page and "0.2000" in page and "0.1000" not in page
-    assert f"{bumped.removesuffix('_version')} v2" in page.split("## Variants")[1]
+    assert f"{bumped.removesuffix('_version')} v2" in folded(page, "Variants")
 
 
 def test_rows_are_sorted_best_first_by_any_column(store):
@@ -124,12 +126,13 @@ def test_page_shows_mean_interval_seeds_and_the_best(store):
     [board] = boards(collect(store.uri))
     page = board_page(report(board))
     # The margin is t(0.975, 2) * 0.1 / sqrt(3).
-    line = next(line for line in page.splitlines() if line.startswith("| APP"))
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[:3] == ["APP", "3", "**0.2000 ± 0.2484**"]
-    assert "**0.5000" not in page, "equal means have no best"
-    assert "## Against dense" in page and "-0.0500 ± 0.0000" in page
-    assert "Real images." in page and "Synthetic" not in page.split("##")[0]
+    assert cells_of(page, "1")[0][:3] == ["1", "APP", "**20.0\u00a0±\u00a024.8**"]
+    assert cells_of(folded(page, "All columns"), "APP")[0][:3] == ["APP", "3", "**0.2000 ± 0.2484**"]
+    assert "**0.5000" not in page and "**50.0" not in page, "equal means have no best"
+    assert "**0.2500" not in page, "it loses the same with each seed"
+    [cells] = cells_of(page.split("## Against dense")[1].split("<details>")[0], "APP")
+    assert cells == ["APP", "**-5.00** (p\u00a0< .001)", "+0.00 (p\u00a01)", "-"]
+    assert "Real images." in page and "Synthetic" not in page
 
 
 def test_synthetic_boards_say_so(store):
@@ -201,7 +204,7 @@ def test_every_run_is_listed(store):
     for seed, rate in enumerate((0.125, 0.25)):
         store.add("dense", seed, anytime__cer_rate=rate)
     [board] = boards(collect(store.uri))
-    listed = board_page(report(board)).split("## Every run")[1].split("##")[0]
+    listed = folded(board_page(report(board)), "Every run")
     assert "0.1250" in listed and "0.2500" in listed
 
 
@@ -222,6 +225,11 @@ def test_an_empty_store_makes_no_board(store, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def folded(page, summary):
+    """What a page shows when that is opened."""
+    return page.split(f"<summary>{summary}</summary>\n\n")[1].split("</details>")[0]
+
+
 def cells_of(page, start):
     """Cells of the table rows of a page that begin with ``start``."""
     lines = [line for line in page.splitlines() if line.startswith(f"| {start}")]
@@ -235,12 +243,12 @@ def test_each_run_names_its_commit_and_rows_of_several_commits_are_marked(store)
         store.add("dense", seed, tags={"commit": one, "dirty": "clean"}, anytime__cer_rate=0.2)
     [board] = boards(collect(store.uri))
     page = board_page(report(board))
-    results, runs = page.split("## Against dense")[0], page.split("## Every run")[1].split("##")[0]
-    assert [cells[0] for cells in cells_of(results, "")][1:] == ["APP \u2020", "dense"]
+    results, runs = page.split("## Against dense")[0], folded(page, "Every run")
+    assert [cells[1] for cells in cells_of(results, "")][1:] == ["APP \u2020", "dense"]
     assert "several commits" in results
     assert [cells[-1] for cells in cells_of(runs, "APP")] == ["a" * 7, "b" * 7 + "+"]
     assert "had uncommitted changes" in runs
-    assert page.count("\u2020") == 2, "the row and the legend"
+    assert page.count("\u2020") == 3, "the row, the legend and all columns"
 
 
 def test_a_row_whose_networks_have_lost_a_layer_is_marked(store):
@@ -249,9 +257,9 @@ def test_a_row_whose_networks_have_lost_a_layer_is_marked(store):
         store.add("dense", seed, anytime__cer_rate=0.2, size__empty_layers=0)
     [board] = boards(collect(store.uri))
     results = board_page(report(board)).split("## Against dense")[0]
-    assert [cells[0] for cells in cells_of(results, "")][1:] == ["APP \u2205", "dense"]
+    assert [cells[1] for cells in cells_of(results, "")][1:] == ["APP \u2205", "dense"]
     assert "\u2205 APP: whole layers have no weight left (seeds 1, 2)." in results
-    assert "\u2205" not in board_page(report(boards(collect(store.uri))[0])).split("## Against dense")[1]
+    assert "\u2205" not in folded(board_page(report(board)), "Every run")
 
 
 def test_pages_of_an_earlier_protocol_say_so_beside_later_ones(store, tmp_path):
@@ -270,7 +278,7 @@ def test_pages_of_an_earlier_protocol_say_so_beside_later_ones(store, tmp_path):
 def test_provenance_says_what_decides_the_last_digits(store):
     store.add(tags={"cpu_family": "6", "cpu_capability": "AVX2"})
     [board] = boards(collect(store.uri))
-    page = board_page(report(board)).split("## Provenance")[1]
+    page = folded(board_page(report(board)), "Provenance")
     assert "- CPU family: 6." in page and "- Instruction set: AVX2." in page and "stepping" not in page
 
 

@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import pytest
 
+from leaderboards.board_page import board_page
 from leaderboards.boards import boards
 from leaderboards.collect import collect
 from leaderboards.errors import BoardError
 from leaderboards.glossary import TAG, Glossary, Measure, from_tags, to_tags
-from leaderboards.markdown import board_page
 from leaderboards.report import report
 
 SPEED = Measure("a/speed", "Speed", "how fast", "m/s", "{:.1f}", 1, "speed", 5, ("board", "runs"))
@@ -68,7 +68,9 @@ def test_a_new_measure_is_a_column_and_sorts(store):
     [board] = boards(collect(store.uri), sort="speed")
     assert [row.name for row in board.rows] == ["fast", "slow"]
     page = board_page(report(board))
-    assert "Speed" in page.split("## Every run")[1] and "**2.0**" in page and "- Speed: how fast." in page
+    assert (
+        "Speed" in page.split("<summary>Every run</summary>")[1] and "**2.0**" in page and "- Speed: how fast." in page
+    )
 
 
 def test_what_no_glossary_explains_is_shown_under_its_own_name_and_has_no_merit(store):

@@ -11,10 +11,13 @@ from markdown_it import MarkdownIt
 from odd_runs import ODD, records_of
 from soak import cases
 
+from leaderboards.board_page import board_page
 from leaderboards.boards import boards
 from leaderboards.contrast import contrasts
+from leaderboards.contrast_page import contrast_page
 from leaderboards.errors import BoardError
-from leaderboards.markdown import board_page, contrast_page, escape, index_page, pipe
+from leaderboards.index_page import index_page
+from leaderboards.markup import escape, pipe
 from leaderboards.names import contrast_name, page_name, variant_name
 from leaderboards.publish import publish
 from leaderboards.report import report

@@ -17,7 +17,6 @@ from leaderboards.__main__ import main
 from leaderboards.boards import boards
 from leaderboards.page import document as drawn
 from leaderboards.page.document import as_script, document
-from leaderboards.pareto import front
 from leaderboards.publish import reported
 from leaderboards.report import report
 
@@ -144,19 +143,6 @@ def test_the_command_writes_the_page_alone(tmp_path, monkeypatch, page):
     assert result.exit_code == 2 and result.stderr.count("\n") == 1 and "is a folder" in result.stderr
 
 
-def test_a_front_holds_what_nothing_beats():
-    points = {1: (1.0, 9.0), 2: (2.0, 5.0), 3: (3.0, 6.0), 4: (4.0, 1.0), 5: (2.0, 5.0), 6: (2.0, 8.0)}
-    points |= {7: (float("nan"), 0.0), 8: (0.0, float("inf"))}
-    assert front(points) == [1, 2, 5, 4] and front({}) == []
-    beaten = {
-        key
-        for key, (a, b) in points.items()
-        for c, d in points.values()
-        if c <= a and d <= b and (c < a or d < b) and key < 7
-    }
-    assert beaten == {3, 6}
-
-
 needs_chromium = pytest.mark.skipif(chromium.installed() is None, reason="no Chromium is installed")
 
 
@@ -201,6 +187,9 @@ def test_the_table_is_filtered(reader):
     shown = reader.texts(NAMES)
     assert shown == [name for name in everything if "APP" in name] and shown
     assert reader.texts("#count") == [f"{len(shown)} of {len(everything)} rows"]
+    reader.run("document.getElementById('filter').select()")
+    reader.write("dynamic masks")
+    assert reader.texts(NAMES) == [name for name in everything if "RigL" in name]
     reader.write(" nothing like this")
     assert reader.texts(NAMES) == [] and "No row fits." in reader.texts("#table")[0]
     reader.run(

@@ -17,6 +17,8 @@ from leaderboards.publish import publish
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published"
 
+GUIDE = "../../docs/reading-a-board.md"
+
 WITHOUT_RECORDS = {
     "contrast-precision.md",
     "digits-real-b10-cnn-e10-b50bce81.md",
@@ -36,7 +38,8 @@ def flaws(published: Path, without_records: set[str], scratch: Path) -> list[str
     for number, options in enumerate(PUBLISHED_WITH if (published / "records").exists() else ()):
         folder = scratch / str(number)
         try:
-            reports = publish([f"records:{published / 'records'}"], folder, say=found.append, **options)
+            uri = f"records:{published / 'records'}"
+            reports = publish([uri], folder, guide=GUIDE, say=found.append, **options)
         except BoardError as error:
             found += [] if "nothing to contrast" in str(error) else [str(error)]
             continue
@@ -65,7 +68,7 @@ def digits(tmp_path_factory):
         config = resolve({**options, "strategy": strategy}, profile="demo")
         run(prepare(config, data_root=folder, cache=folder), store=store, profile="demo")
     export(store.uri, folder / "published" / "records")
-    publish([store.uri], folder / "published")
+    publish([store.uri], folder / "published", guide=GUIDE)
     (folder / "published" / "old.md").write_text("# An old page\n")
     return folder
 

@@ -1,0 +1,48 @@
+"""The index of a folder of boards as markdown. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leaderboards.glossary import DEFAULT_SORT
+from leaderboards.markup import cell, escape, link, pipe, value_text
+from leaderboards.names import contrast_name
+from leaderboards.report import Report, parting_fields
+
+INDEXED = ("megabatches", "shots", "replay", "model", "epochs")
+
+
+def index_page(reports: Sequence[Report], contrast: str | None = None) -> str:
+    """A table of contents, one row a board; fields in which boards of one stream differ have a column.
+
+    ``contrast`` is the protocol field of the contrast that has been made, if any: its page is linked.
+    """
+    rows = []
+    boards = [one.board for one in reports]
+    fields = [*INDEXED, *parting_fields(boards, INDEXED)]
+    for board in boards:
+        first, shown = board.rows[0], board.glossary.find(DEFAULT_SORT)
+        rows.append(
+            [
+                link(board.label, board.file_name),
+                escape(board.data),
+                *(escape(value_text(board.protocol.get(name))) for name in fields),
+                str(len(board.rows)),
+                str(len(board.runs)),
+                escape(first.name),
+                "-" if shown is None else cell(first.estimates.get(shown.key), shown),
+            ]
+        )
+    headers = [
+        "Stream",
+        "Data",
+        *(escape(name.capitalize().replace("_", " ")) for name in fields),
+        "Rows",
+        "Runs",
+        "First row",
+        "CER rate",
+    ]
+    note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
+    if contrast is not None:
+        note += f"\n\nContrast: {link(contrast, contrast_name(contrast))}, the runs that differ in it alone."
+    return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"

@@ -1,0 +1,104 @@
+"""Which figures a board has, what they are called and where they lie. They are drawn in plots.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from leaderboards.curves import ACCURACY, ERRORS
+from leaderboards.report import BASELINE, Report, RowReport
+
+SCHEMES = ("light", "dark")
+"""Of colours: a reader's browser chooses."""
+
+GAP, DENSITY = "gap/clean", "size/density"
+
+COST_NAMES = {
+    "size/bytes_bitmask": "bytes",
+    "compute/train_flops": "flops",
+    "compute/train_flops_if_skipped": "flops-if-skipped",
+}
+"""Cost -> name of its picture."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of a board.
+
+    Attributes:
+        name: of its files.
+        title: what it shows, in words.
+        caption: how it is read, a sentence.
+        metric: what is drawn: a metric over the megabatches, or a cost.
+        paired: differences from the baseline are drawn.
+        against_cost: a scatter of the rows with their Pareto front.
+    """
+
+    name: str
+    title: str
+    caption: str
+    metric: str
+    paired: bool = False
+    against_cost: bool = False
+
+    def path(self, page: str, scheme: str) -> str:
+        """Of its file, from the folder of the page with that file name."""
+        return f"{page.removesuffix('.md')}/{self.name}-{scheme}.svg"
+
+
+OVER_TIME = (
+    Picture(
+        "accuracy",
+        "Test accuracy after each megabatch",
+        "Mean over seeds with its 95 % band. The area above a line is its CER.",
+        ACCURACY,
+    ),
+    Picture(
+        "paid",
+        f"Errors beyond {BASELINE}, megabatch by megabatch",
+        f"Test errors minus those of {BASELINE} with the same seed, mean with its 95 % band: what each megabatch adds "
+        "to CER. Below zero is better.",
+        ERRORS,
+        paired=True,
+    ),
+    Picture(
+        "gap",
+        "Generalisation gap (clean) after each megabatch",
+        "Accuracy on the training data minus test accuracy, mean over seeds with its 95 % band.",
+        GAP,
+    ),
+    Picture(
+        "density",
+        "Density after each megabatch",
+        "Share of the prunable weights that are left, on a logarithmic scale.",
+        DENSITY,
+    ),
+)
+
+
+def pictures(report: Report) -> list[Picture]:
+    """The figures that there are numbers for."""
+    shown = drawn_rows(report)
+    found = [one for one in OVER_TIME if any(_curve_of(row, one) for row in shown)]
+    for front in report.fronts:
+        found.append(
+            Picture(
+                COST_NAMES[front.cost.name],
+                f"CER rate against {front.cost.title.lower() if front.cost.title.isalpha() else front.cost.title}",
+                "Every row is a point; lower left is better. The line joins the Pareto front: no other row has both "
+                "a lower CER rate and a lower cost.",
+                front.cost.name,
+                against_cost=True,
+            )
+        )
+    return found
+
+
+def drawn_rows(report: Report) -> Sequence[RowReport]:
+    """The rows that figures show or name."""
+    return [report.rows[rank - 1] for rank in report.drawn]
+
+
+def _curve_of(row: RowReport, picture: Picture) -> bool:
+    curves = row.curves_against if picture.paired else row.curves
+    return picture.metric in curves and len(curves[picture.metric].steps) > 1
