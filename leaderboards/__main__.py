@@ -24,6 +24,8 @@ Examples:
   python -m leaderboards --format csv --format latex --output tables
   python -m leaderboards export --tracking-uri sqlite:///results/mlflow.db --output records
   python -m leaderboards --tracking-uri records:records
+  python -m leaderboards compare dense "APP (density 0.05)"
+  python -m leaderboards compare records:before records:after
 """
 
 SETTINGS = {"max_content_width": 110}
@@ -149,6 +151,27 @@ def export_records(tracking_uri: str, experiment: str | None, output: Path, last
 
         done = export(tracking_uri, output, experiment=experiment, last_only=last_only)
     click.echo(f"Records: {output} ({len(done.written)} written, {len(done.unchanged)} unchanged)")
+
+
+@main.command("compare", context_settings=SETTINGS)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option(
+    "--tracking-uri",
+    default=lambda: [default_store()],
+    multiple=True,
+    help="MLflow store of the runs, or records:DIR, may be repeated; also MLFLOW_TRACKING_URI  "
+    "[default: sqlite:///results/mlflow.db]",
+)
+@click.option("--experiment", help="only this MLflow experiment  [default: all]")
+def compare_two(first: str, second: str, tracking_uri: tuple[str, ...], experiment: str | None) -> None:
+    """What changed from A to B, seed by seed: two strategies as boards name them, two stores, or two commits."""
+    with in_one_line():
+        from leaderboards.compare import compare
+        from leaderboards.terminal import changes_text
+
+        changes = compare(first, second, tracking_uri, experiment=experiment)
+    click.echo(changes_text(changes))
 
 
 if __name__ == "__main__":
