@@ -26,6 +26,7 @@ Examples:
   python -m leaderboards --tracking-uri records:records
   python -m leaderboards compare dense "APP (density 0.05)"
   python -m leaderboards compare records:before records:after
+  python -m leaderboards submit records
 """
 
 SETTINGS = {"max_content_width": 110}
@@ -172,6 +173,34 @@ def compare_two(first: str, second: str, tracking_uri: tuple[str, ...], experime
 
         changes = compare(first, second, tracking_uri, experiment=experiment)
     click.echo(changes_text(changes))
+
+
+@main.command("submit", context_settings=SETTINGS)
+@click.argument("folder", metavar="RECORDS_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--published",
+    type=click.Path(path_type=Path),
+    default="leaderboards/published",
+    show_default=True,
+    help="folder of the published pages and their records",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="folder of the pages  [default: the published one]")
+def submit_records(folder: Path, published: Path, output: Path | None) -> None:
+    """Check records and, if all are sound, put them among the published ones and render the boards.
+
+    A line says of each defect what it is; nothing is written then, and the exit code is 1.
+    """
+    with in_one_line():
+        from leaderboards.submission import submit
+
+        done = submit(folder, published, output)
+    for line in done.defects:
+        click.echo(line, err=True)
+    if done.defects:
+        click.echo(f"Error: {len(done.defects)} defects, nothing has been written", err=True)
+        sys.exit(1)
+    click.echo(f"Records: {published / 'records'} ({len(done.records)} new)")
+    click.echo(f"Leaderboards: {output or published} ({len(done.pages)} files); commit both")
 
 
 if __name__ == "__main__":

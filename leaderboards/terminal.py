@@ -36,7 +36,7 @@ def board_head(report: Report, rows: int = 10) -> str:
 
 def changes_text(changes: Changes) -> str:
     """A table a board: each measure under both, the paired difference, and its p; all of it printable."""
-    parts = [printable(f"{changes.second} minus {changes.first}, paired by seed")]
+    parts = [printable(f"A is {changes.first}, B is {changes.second}: B - A, seed by seed")]
     for change in changes.found:
         board, table = change.board, []
         for line in change.lines:
@@ -48,7 +48,7 @@ def changes_text(changes: Changes) -> str:
                 cells = [printable(line.name), printable(measure.title), str(difference.n)]
                 cells += [_spread(first, measure), _spread(other, measure), _spread(difference, signed(measure))]
                 table.append([*cells, *(_probability(p) for p in (found.comparison.p, found.corrected))])
-        headers = ["strategy", "measure", "seeds", "first", "second", "difference", "p", "p (Holm)"]
+        headers = ["strategy", "measure", "seeds", "A", "B", "B - A", "p", "p (Holm)"]
         aligned = ("left", "left", *["right"] * 6)
         title = f"{board.label} ({board.data} images), {board.protocol.get('megabatches')} megabatches"
         parts += [printable(title), tabulate(table, headers, disable_numparse=True, colalign=aligned)]

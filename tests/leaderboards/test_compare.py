@@ -40,7 +40,7 @@ def test_two_rows_are_paired_by_seed(store):
     assert found.comparison.p == pytest.approx(expected.p) and found.corrected == found.comparison.p
     code, text, said = text_of("dense", "APP", "--tracking-uri", store.uri)
     assert (code, said) == (0, "") and "+0.0500 ± " in text and "CER rate" in text and "-0.0500" in text
-    assert "APP minus dense" in text.splitlines()[0]
+    assert text.splitlines()[0] == "A is dense, B is APP: B - A, seed by seed"
 
 
 def test_two_stores_and_two_commits_say_the_same(store, tmp_path):
