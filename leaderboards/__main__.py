@@ -69,6 +69,7 @@ def in_one_line() -> Iterator[None]:
 @click.option("--reverse", is_flag=True, help="worst first")
 @click.option("--across", multiple=True, metavar="FIELD", help="compare across a protocol field, such as replay")
 @click.option("--contrast", metavar="FIELD", help="a further page: the values of a protocol field, seed by seed")
+@click.option("--figures/--no-figures", default=True, help="figures beside the tables  [default: --figures]")
 @click.option(
     "--guide", metavar="ADDRESS", help="what explains such boards, such as a copy of docs/reading-a-board.md: linked"
 )
@@ -99,6 +100,7 @@ def main(
     contrast: str | None,
     formats: tuple[str, ...],
     html: Path | None,
+    figures: bool,
     guide: str | None,
 ) -> None:
     """Build one leaderboard for each (stream, data, protocol) of an MLflow store: markdown, or what --format names."""
@@ -120,7 +122,7 @@ def main(
             publish_page(found, html)
             click.echo(f"Page: {html}")
         if "markdown" in chosen:
-            publish_markdown(found, output, contrast, guide)
+            publish_markdown(found, output, contrast=contrast, guide=guide, figures=figures)
             click.echo(f"Leaderboards: {output / 'README.md'}")
         others = [one for one in chosen if one != "markdown"]
         if others:

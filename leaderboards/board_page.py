@@ -25,7 +25,7 @@ from leaderboards.markup import (
     provenance_list,
     value_text,
 )
-from leaderboards.pictures import Picture, pictures
+from leaderboards.pictures import Picture, path_of, pictures
 from leaderboards.report import BASELINE, LEVEL, MARGIN, STORED_BYTES, Report, RowReport, Tested
 from leaderboards.statistics import MOST_SEEDS
 
@@ -253,7 +253,7 @@ def _groups(report: Report, shown: Sequence[RowReport]) -> list[str]:
 
 def _picture(report: Report, one: Picture) -> str:
     page = report.board.file_name
-    shown = picture(one.path(page, "light"), one.path(page, "dark"), one.title, WIDTH)
+    shown = picture(path_of(page, one.name, "light"), path_of(page, one.name, "dark"), one.title, WIDTH)
     return f"{shown}\n\n*{one.caption}*"
 
 

@@ -16,7 +16,7 @@ from leaderboards.errors import BoardError
 from leaderboards.glossary import DEFAULT_SORT, Glossary, Measure
 from leaderboards.names import page_name, row_name
 from leaderboards.rows import METRIC
-from leaderboards.statistics import Estimate, estimate
+from leaderboards.statistics import Estimate, estimates_of
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,19 @@ class Row:
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> value of a metric."""
-        column = METRIC + metric
-        if column not in self.runs:
-            return {}
-        values = zip(self.runs.seed.tolist(), self.runs[column].tolist(), strict=True)
+        values = zip(self._seeds, self._measured.get(METRIC + metric, ()), strict=False)
         return {seed: value for seed, value in values if not math.isnan(value)}
+
+    @cached_property
+    def _seeds(self) -> list[int]:
+        return self.runs.seed.tolist()
+
+    @cached_property
+    def _measured(self) -> dict[str, list[float]]:
+        """Column of a metric -> values of the runs; a table is slow to be asked so often."""
+        names = [name for name in self.runs.columns if name.startswith(METRIC)]
+        values = self.runs[names].to_numpy(dtype=float).T.tolist()
+        return dict(zip(names, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -160,13 +168,13 @@ def _rows(runs: pd.DataFrame, across: Sequence[str], glossary: Glossary) -> list
         members.setdefault(key, []).append(index)
         extras[key] = extra
     rows = []
+    measured = [measure for measure in glossary.values() if METRIC + measure.name in runs.columns]
+    values = runs[[METRIC + measure.name for measure in measured]].to_numpy(dtype=float)
+    places = {index: place for place, index in enumerate(runs.index)}
     for key, indices in members.items():
         own = runs.loc[indices]
-        estimates = {}
-        for measure in glossary.values():
-            name = METRIC + measure.name
-            if name in own and (known := own[name].dropna().tolist()):
-                estimates[measure.key] = estimate(known)
+        found = estimates_of(values[[places[index] for index in indices]])
+        estimates = {one.key: value for one, value in zip(measured, found, strict=True) if value is not None}
         rows.append(Row(row_name(own, extras[key]), own.iloc[0].variant, extras[key], own, estimates))
     return rows
 

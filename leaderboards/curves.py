@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from leaderboards.boards import Board, Row
 from leaderboards.collect import Records
-from leaderboards.statistics import bands
+from leaderboards.statistics import estimates_of
 
 ACCURACY, ERRORS = "test/accuracy", "test/errors"
 
@@ -99,13 +99,12 @@ def _curve(by_seed: Mapping[int, Mapping[int, float]], board: Board) -> Curve | 
     values: NDArray[np.float64] = np.array(
         [[points.get(step, np.nan) for step in steps] for _, points in sorted(by_seed.items())], dtype=np.float64
     )
-    known = np.flatnonzero((~np.isnan(values)).any(axis=0)).tolist()
-    if not known:
+    found = [(step, one) for step, one in zip(steps, estimates_of(values), strict=True) if one is not None]
+    if not found:
         return None
-    means, margins, counts = bands(values[:, known])
     return Curve(
-        steps=[steps[column] for column in known],
-        means=means.tolist(),
-        margins=[None if n < 2 else margin for margin, n in zip(margins.tolist(), counts.tolist(), strict=True)],
-        seeds=counts.tolist(),
+        steps=[step for step, _ in found],
+        means=[one.mean for _, one in found],
+        margins=[one.margin for _, one in found],
+        seeds=[one.n for _, one in found],
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DENSE, FIXED, PROGRESSIVE = "Dense", "Fixed masks", "Progressive pruning"
-DYNAMIC, STRUCTURED, AVALANCHE, OTHER = "Dynamic masks", "Structured", "Avalanche's strategies", "Others"
+DYNAMIC, STRUCTURED, AVALANCHE, OTHER = "Dynamic masks", "Structured", "Avalanche's", "Others"
 
 GROUPS = (DENSE, FIXED, PROGRESSIVE, DYNAMIC, STRUCTURED, AVALANCHE, OTHER)
 """In the order in which pages show them."""

@@ -14,11 +14,11 @@ SCHEMES = ("light", "dark")
 GAP, DENSITY = "gap/clean", "size/density"
 
 COST_NAMES = {
-    "size/bytes_bitmask": "bytes",
-    "compute/train_flops": "flops",
-    "compute/train_flops_if_skipped": "flops-if-skipped",
+    "size/bytes_bitmask": ("bytes", "bytes of the stored network"),
+    "compute/train_flops": ("flops", "FLOPs of training"),
+    "compute/train_flops_if_skipped": ("flops-if-skipped", "FLOPs of training, if zeros were skipped"),
 }
-"""Cost -> name of its picture."""
+"""Cost -> name of its picture, and what it is called there."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,6 @@ class Picture:
     metric: str
     paired: bool = False
     against_cost: bool = False
-
-    def path(self, page: str, scheme: str) -> str:
-        """Of its file, from the folder of the page with that file name."""
-        return f"{page.removesuffix('.md')}/{self.name}-{scheme}.svg"
 
 
 OVER_TIME = (
@@ -83,8 +79,8 @@ def pictures(report: Report) -> list[Picture]:
     for front in report.fronts:
         found.append(
             Picture(
-                COST_NAMES[front.cost.name],
-                f"CER rate against {front.cost.title.lower() if front.cost.title.isalpha() else front.cost.title}",
+                COST_NAMES[front.cost.name][0],
+                f"CER rate (%) against {COST_NAMES[front.cost.name][1]}",
                 "Every row is a point; lower left is better. The line joins the Pareto front: no other row has both "
                 "a lower CER rate and a lower cost.",
                 front.cost.name,
@@ -92,6 +88,17 @@ def pictures(report: Report) -> list[Picture]:
             )
         )
     return found
+
+
+def every_path(page: str) -> list[str]:
+    """Paths of all figures that a page of this file name may have."""
+    names = [*(one.name for one in OVER_TIME), *(name for name, _ in COST_NAMES.values())]
+    return [path_of(page, name, scheme) for name in names for scheme in SCHEMES]
+
+
+def path_of(page: str, name: str, scheme: str) -> str:
+    """Of the file of a figure, from the folder of its page."""
+    return f"{page.removesuffix('.md')}/{name}-{scheme}.svg"
 
 
 def drawn_rows(report: Report) -> Sequence[RowReport]:

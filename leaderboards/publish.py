@@ -19,6 +19,7 @@ from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.index_page import index_page
 from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
+from leaderboards.pictures import every_path
 from leaderboards.report import Report, protocol_version, report
 
 
@@ -78,6 +79,7 @@ def publish(
     across: Iterable[str] = (),
     contrast: str | None = None,
     guide: str | None = None,
+    figures: bool = False,
     say: Callable[[str], object] = say,
 ) -> list[Report]:
     """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
@@ -87,6 +89,7 @@ def publish(
         folder: of the pages.
         contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
         guide: address, relative to the folder, of what explains the pages, which link it then.
+        figures: whether pages have figures, each in a folder of its page's name; that takes a second a board.
 
     Returns:
         What was written, a report a board.
@@ -96,7 +99,7 @@ def publish(
             cannot be written. Nothing has been written then: pages are replaced once all of them are on the disk.
     """
     found = reported(tracking_uris, experiment=experiment, sort=sort, reverse=reverse, across=across, say=say)
-    publish_markdown(found, folder, contrast, guide)
+    publish_markdown(found, folder, contrast=contrast, guide=guide, figures=figures)
     return found.reports
 
 
@@ -118,11 +121,30 @@ def publish_page(found: Reported, file: Path) -> None:
     write_all({file.name: document(found.reports)}, file.parent)
 
 
-def publish_markdown(found: Reported, folder: Path, contrast: str | None = None, guide: str | None = None) -> None:
+def publish_markdown(
+    found: Reported,
+    folder: Path,
+    *,
+    contrast: str | None = None,
+    guide: str | None = None,
+    figures: bool = False,
+) -> None:
     """Write the markdown pages of what :func:`reported` found; see :func:`publish`."""
-    reports = found.reports
-    pages = {one.board.file_name: board_page(one, guide=guide) for one in reports}
-    pages["README.md"] = index_page(reports, contrast)
+    pages: dict[str, str] = {}
     if contrast is not None:
         pages[contrast_name(contrast)] = contrast_page(contrasts(found.records, contrast), contrast)
-    write_all(pages, folder)
+    outdated: list[str] = []
+    for one in found.reports:
+        drawn = _figures(one) if figures else {}
+        outdated += [path for path in every_path(one.board.file_name) if path not in drawn]
+        pages |= drawn
+        pages[one.board.file_name] = board_page(one, figures=figures, guide=guide)
+    pages["README.md"] = index_page(found.reports, contrast)
+    write_all(pages, folder, outdated=outdated)
+
+
+def _figures(one: Report) -> dict[str, str]:
+    # Matplotlib takes a second to import.
+    from leaderboards.plots import draw
+
+    return draw(one)

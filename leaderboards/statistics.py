@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +65,16 @@ def bands(
     freedom = np.maximum(n - 1, 1)
     margins = special.stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(squares.sum(axis=0) / freedom / n)
     return means, np.where(n > 1, margins, np.nan), n
+
+
+def estimates_of(values: NDArray[np.float64]) -> list[Estimate | None]:
+    """:func:`estimate` of each column of (seeds, columns); None where a column is NaN alone."""
+    known = np.flatnonzero((~np.isnan(values)).any(axis=0)).tolist()
+    found: list[Estimate | None] = [None] * values.shape[1]
+    columns = (part.tolist() for part in bands(values[:, known]))
+    for place, mean, margin, n in zip(known, *columns, strict=True):
+        found[place] = Estimate(mean, None if n < 2 else margin, n)
+    return found
 
 
 @dataclass(frozen=True)
@@ -137,18 +146,24 @@ def seeds_needed(deviation: float, effect: float, *, power: float = 0.8, level: 
     """
     if not math.isfinite(deviation):
         return None
+    # A normal distribution would need as many; t needs some more.
+    least = ((special.ndtri(1 - level / 2) + special.ndtri(power)) * deviation / effect) ** 2
+    if least > MOST_SEEDS:
+        return None
+    start = max(2, math.floor(least))
+    return next((n for n in range(start, MOST_SEEDS + 1) if _power(n, deviation, effect, level) >= power), None)
+
+
+def _power(n: int, deviation: float, effect: float, level: float) -> float:
+    """How probably a paired t test with ``n`` seeds sees ``effect``."""
     if deviation == 0:
-        return 2
-
-    def enough(n: int) -> bool:
-        critical = special.stdtrit(n - 1, 1 - level / 2)
-        shift = effect / deviation * math.sqrt(n)
-        below, beyond = (special.nctdtr(n - 1, shift, one) for one in (critical, -critical))
-        # scipy has no number for what is far out in a tail.
-        return bool(1 - np.nan_to_num(below) + np.nan_to_num(beyond) >= power)
-
-    found = 2 + bisect_left(range(2, MOST_SEEDS + 1), True, key=enough)
-    return found if found <= MOST_SEEDS else None
+        return 1.0
+    critical = special.stdtrit(n - 1, 1 - level / 2)
+    shift = effect / deviation * math.sqrt(n)
+    tails = [float(special.nctdtr(n - 1, shift, one)) for one in (critical, -critical)]
+    # scipy has no number for what is far out in a tail.
+    below, beyond = (0.0 if math.isnan(tail) else tail for tail in tails)
+    return 1 - below + beyond
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -91,7 +91,7 @@ def submit(
         if (published / "records").exists():
             shutil.copytree(published / "records", trial)
         export(f"records:{folder}", trial, say=say)
-        publish([f"records:{trial}"], rendered, guide=GUIDE if output is None else None, say=say)
+        publish([f"records:{trial}"], rendered, guide=GUIDE if output is None else None, figures=True, say=say)
         pages: dict[str, str | bytes] = {
             path.relative_to(rendered).as_posix(): path.read_bytes() for path in rendered.rglob("*") if path.is_file()
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -31,23 +33,43 @@ PUBLISHED_WITH = ({}, {"across": ["replay"]}, {"contrast": "precision"})
 """Options that pages are published with. The index is written by hand."""
 
 
+PINNED = re.search(r"^matplotlib==(\S+)$", (PUBLISHED.parents[1] / "constraints.txt").read_text(), re.MULTILINE)
+DRAWN_ALIKE = PINNED is not None and version("matplotlib") == PINNED[1]
+
+
+def pages_of(folder: Path) -> dict[str, dict[str, bytes]]:
+    """Name of a page -> path of each of its files, figures among them, -> content."""
+    found = {}
+    for page in folder.glob("*.md"):
+        files = [page, *(folder / page.stem).glob("*.svg")]
+        # Other versions of matplotlib write the same figure in other words.
+        compared = {path: DRAWN_ALIKE or path == page for path in files}
+        found[page.name] = {
+            str(path.relative_to(folder)): path.read_bytes() if same else b"" for path, same in compared.items()
+        }
+    found.pop("README.md", None)
+    return found
+
+
 def flaws(published: Path, without_records: set[str], scratch: Path) -> list[str]:
     """What is wrong with published pages and their records."""
-    pages = {page.name: page.read_bytes() for page in published.glob("*.md") if page.name != "README.md"}
+    pages = pages_of(published)
     found, rendered, runs, shown = [], {}, {}, set()
     for number, options in enumerate(PUBLISHED_WITH if (published / "records").exists() else ()):
         folder = scratch / str(number)
         try:
             uri = f"records:{published / 'records'}"
-            reports = publish([uri], folder, guide=GUIDE, say=found.append, **options)
+            reports = publish([uri], folder, guide=GUIDE, figures=True, say=found.append, **options)
         except BoardError as error:
             found += [] if "nothing to contrast" in str(error) else [str(error)]
             continue
-        rendered |= {page.name: page.read_bytes() for page in folder.iterdir() if page.name != "README.md"}
+        rendered |= pages_of(folder)
         for report in reports:
             runs = dict.fromkeys(report.board.runs.run_id, report.board.file_name) | runs
             shown |= set(report.board.runs.run_id) if report.board.file_name in pages else set()
     found += [f"not what the records give: {name}" for name in pages if rendered.get(name, pages[name]) != pages[name]]
+    alone = {svg.parent.name for svg in published.glob("*/*.svg")} - {name.removesuffix(".md") for name in pages}
+    found += [f"figures without a page: {name}" for name in alone]
     found += [f"neither records nor an excuse: {name}" for name in pages.keys() - rendered.keys() - without_records]
     found += [f"an excuse without need: {name}" for name in without_records - (pages.keys() - rendered.keys())]
     found += [f"records without a page: {name}" for name in {runs[one] for one in runs.keys() - shown}]
@@ -68,7 +90,7 @@ def digits(tmp_path_factory):
         config = resolve({**options, "strategy": strategy}, profile="demo")
         run(prepare(config, data_root=folder, cache=folder), store=store, profile="demo")
     export(store.uri, folder / "published" / "records")
-    publish([store.uri], folder / "published", guide=GUIDE)
+    publish([store.uri], folder / "published", guide=GUIDE, figures=True)
     (folder / "published" / "old.md").write_text("# An old page\n")
     return folder
 
@@ -111,7 +133,10 @@ def test_flaws_of_published_pages_are_found(digits, tmp_path):
     def damage(place):
         (place / records[0]).write_text("{")
 
+    figure = min(one.relative_to(source) for one in source.glob("digits*/*.svg"))
     assert found() == []
+    assert found(lambda place: (place / figure).unlink()) == other_figures
+    assert found(lambda place: (place / figure).with_name("other.svg").write_text("<svg/>")) == other_figures
     assert found(lambda place: (place / page).write_text("# Better figures\n")) == other_figures
     assert found(change_a_digit) == other_figures
     assert found(lambda place: (place / records[0]).unlink()) == other_figures
@@ -119,5 +144,6 @@ def test_flaws_of_published_pages_are_found(digits, tmp_path):
     assert found(without=()) == ["neither records nor an excuse: old.md"]
     assert found(without=("old.md", page)) == [f"an excuse without need: {page}"]
     assert found(without=("old.md", "gone.md")) == ["an excuse without need: gone.md"]
-    assert found(lambda place: (place / page).unlink()) == [f"records without a page: {page}"]
+    alone = f"figures without a page: {page.removesuffix('.md')}"
+    assert found(lambda place: (place / page).unlink()) == [alone, f"records without a page: {page}"]
     assert found(lambda place: (place / "records" / "glossary.json").unlink())

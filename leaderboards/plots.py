@@ -1,0 +1,374 @@
+"""Figures of a board as SVG, by matplotlib, in two schemes of colours. Nothing is computed here but where things stand.
+
+The same report gives the same bytes with the same version of matplotlib: no date, ids that hash from a fixed salt, text
+as text, measured in the font that matplotlib brings, which is as wide as any. Names come from outside and are drawn as
+they are, never as formulas.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from leaderboards.curves import Curve
+from leaderboards.fronts import LOSS
+from leaderboards.pictures import SCHEMES, Picture, drawn_rows, path_of, pictures
+from leaderboards.report import BASELINE, Report, RowReport
+from leaderboards.text import printable
+
+SIZE = (7.5, 4.2)
+"""Inches, of 96 pixels: 720 wide on a page, where letters are 14 pixels high, and still 9 in a column of 480."""
+
+FONT = 10.5
+"""Points."""
+
+FONTS = ["DejaVu Sans", "sans-serif"]
+"""The first is measured, a reader without it sees the second."""
+
+LONGEST_LABEL = 34
+"""Characters of a name in a figure; what is longer loses its middle."""
+
+JOINT = 0.036
+"""Width of what joins a line and its name, as a share of the figure."""
+
+APART = 0.055
+"""Distance of the labels of two lines, at least, as a share of the height of the axes."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Colours that people who see fewer colours tell apart, after Okabe and Ito (2008), darker or lighter for contrast.
+
+    Lines differ in their dashes as well.
+    """
+
+    ink: str
+    faint: str
+    grid: str
+    lines: Sequence[str]
+
+    @property
+    def all(self) -> list[str]:
+        """Every colour, in one order for each scheme."""
+        return [self.ink, self.faint, self.grid, *self.lines]
+
+
+COLOURS: Mapping[str, Scheme] = {
+    "light": Scheme(
+        ink="#1f2328",
+        faint="#59636e",
+        grid="#d9dee3",
+        lines=("#0072b2", "#c75000", "#00805e", "#b4568f", "#9a6b00", "#2f9fd8", "#6b4fbb"),
+    ),
+    "dark": Scheme(
+        ink="#f0f6fc",
+        faint="#9198a1",
+        grid="#2f353d",
+        lines=("#5bb0ec", "#ff8a4c", "#2fc79b", "#e58fc3", "#e3b341", "#a5d8ff", "#b9a5ff"),
+    ),
+}
+
+DASHES: Sequence[tuple[float, ...]] = ((), (5, 1.6), (1.6, 1.2), (7, 1.6, 1.6, 1.6))
+
+MARKERS = "osD^vPX"
+
+
+COLOUR = re.compile(r"(?<=fill: |roke: )#[0-9a-f]{6}")
+"""Of a shape: names that look like one are no part of a style."""
+
+
+def draw(report: Report) -> dict[str, str]:
+    """Path, from the folder of the page -> text of the figure, of each figure in each scheme."""
+    page, found = report.board.file_name, {}
+    for one in pictures(report):
+        light = _svg(report, one, COLOURS["light"])
+        for scheme in SCHEMES:
+            found[path_of(page, one.name, scheme)] = recoloured(light, COLOURS[scheme])
+    return found
+
+
+def recoloured(light: str, scheme: Scheme) -> str:
+    """A figure in light colours in those of another scheme: a second drawing would differ in nothing else."""
+    others = dict(zip(COLOURS["light"].all, scheme.all, strict=True))
+
+    def other(found: re.Match[str]) -> str:
+        return others.get(found[0], found[0])
+
+    return COLOUR.sub(other, light)
+
+
+def _svg(report: Report, one: Picture, scheme: Scheme) -> str:
+    look: Any = {
+        "svg.hashsalt": "anytime-bench",
+        "svg.fonttype": "none",
+        "font.family": FONTS,
+        "font.size": FONT,
+        "text.color": scheme.ink,
+        "text.parse_math": False,
+        "axes.labelcolor": scheme.faint,
+        "axes.edgecolor": scheme.grid,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlecolor": scheme.ink,
+        "axes.titlelocation": "left",
+        "axes.titlesize": FONT + 1,
+        "axes.titleweight": "bold",
+        "axes.titlepad": 10,
+        "axes.unicode_minus": True,
+        "xtick.color": scheme.grid,
+        "ytick.color": scheme.grid,
+        "xtick.labelcolor": scheme.faint,
+        "ytick.labelcolor": scheme.faint,
+    }
+    # Whatever a user has set for figures of his own is no part of a page.
+    with style.context(["default", look]), warnings.catch_warnings():
+        # A reader's browser may have the letters that our font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=SIZE)
+        FigureCanvasSVG(figure)
+        left, right = 0.075, 0.985 - _widest(figure, report)
+        axes = figure.add_axes((left, 0.135, right - left, 0.765))
+        axes.set_title(_title(report, one), x=-left / (right - left) + 0.01)
+        axes.grid(True, color=scheme.grid, linewidth=0.7)
+        axes.set_axisbelow(True)
+        if one.against_cost:
+            _scatter(axes, report, one, scheme)
+        else:
+            _lines(axes, report, one, scheme)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+
+
+def _widest(figure: Figure, report: Report) -> float:
+    """Width of the names at the right and of what joins them, as a share of the figure."""
+    names = [figure.text(0, 0, name) for name in (BASELINE, *map(_label, drawn_rows(report)))]
+    width = max(name.get_window_extent().width for name in names) / figure.bbox.width
+    for name in names:
+        name.remove()
+    return JOINT + float(width)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a row is drawn; the baseline is in ink, and thicker."""
+
+    row: RowReport
+    colour: str
+    marker: str
+    dashes: tuple[float, ...]
+    width: float
+
+
+def _styles(report: Report, scheme: Scheme) -> list[Style]:
+    """One for each row that is shown."""
+    styles: list[Style] = []
+    number = 0
+    for row in drawn_rows(report):
+        if row.row.variant["strategy"] == BASELINE and not any(one.colour == scheme.ink for one in styles):
+            styles.append(Style(row, scheme.ink, "o", (), 2.6))
+        else:
+            colour, marker = scheme.lines[number % len(scheme.lines)], MARKERS[number % len(MARKERS)]
+            styles.append(Style(row, colour, marker, DASHES[number % len(DASHES)], 1.8))
+            number += 1
+    return styles
+
+
+@dataclass(frozen=True)
+class End:
+    """What is named at the right: how high it ends, its name, and what it is drawn with."""
+
+    height: float
+    name: str
+    colour: str
+    marker: str
+
+
+def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
+    measure = report.board.glossary.get(one.metric)
+    scale = 100.0 if measure is not None and measure.unit == "fraction" else 1.0
+    ends: list[End] = []
+    drawn_means: list[float] = []
+    bounds: list[float] = []
+    last = 2
+    for own in _styles(report, scheme):
+        row = own.row
+        curve = (row.curves_against if one.paired else row.curves).get(one.metric)
+        if curve is None or not all(map(math.isfinite, curve.means)):
+            continue
+        means = [scale * mean for mean in curve.means]
+        drawn: dict[str, Any] = {
+            "color": own.colour,
+            "linewidth": own.width,
+            "marker": own.marker,
+            "markevery": [len(means) - 1],
+        }
+        axes.plot(curve.steps, means, linestyle=(0, own.dashes or None), clip_on=False, zorder=3, **drawn)
+        bounds += _band(axes, curve, means, scale, own.colour)
+        ends.append(End(means[-1], _label(row), own.colour, own.marker))
+        drawn_means += means
+        last = max(last, curve.steps[-1])
+    if one.paired:
+        axes.axhline(0, color=scheme.ink, linewidth=2.6)
+        ends.append(End(0.0, BASELINE, scheme.ink, ""))
+    axes.set_xlim(1, last)
+    _limit(axes, drawn_means, bounds)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=2))
+    axes.set_xlabel("megabatch")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}".replace("-", "\N{MINUS SIGN}")))
+    if one.metric == "size/density":
+        _logarithmic(axes, drawn_means)
+    _names(axes, ends, last)
+
+
+def _band(axes: Axes, curve: Curve, means: Sequence[float], scale: float, colour: str) -> list[float]:
+    """Draws the intervals, if there are any; where they end."""
+    margins = [scale * margin if margin is not None and math.isfinite(margin) else 0.0 for margin in curve.margins]
+    low = [mean - margin for mean, margin in zip(means, margins, strict=True)]
+    high = [mean + margin for mean, margin in zip(means, margins, strict=True)]
+    if any(margins):
+        axes.fill_between(curve.steps, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+    return [*low, *high]
+
+
+def _limit(axes: Axes, means: Sequence[float], bounds: Sequence[float]) -> None:
+    """Shows all means, and of their intervals what does not press the means together: two seeds may have huge ones."""
+    if not means:
+        return
+    room = 0.35 * (max(means) - min(means)) or 1.0
+    low, high = max(min(bounds), min(means) - room), min(max(bounds), max(means) + room)
+    edge = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - edge, high + edge)
+
+
+def _title(report: Report, one: Picture) -> str:
+    return one.title if one.against_cost else f"{one.title} ({_unit(report, one)})"
+
+
+def _unit(report: Report, one: Picture) -> str:
+    """What heights are counted in."""
+    measure = report.board.glossary.get(one.metric)
+    if measure is None:
+        return printable(one.metric)
+    if measure.unit == "fraction":
+        return "points" if one.metric.startswith("gap/") else "%"
+    return printable(measure.unit)
+
+
+def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """Heights by powers; what is zero is cut off."""
+    shown = [value for value in values if value > 0]
+    if not shown:
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(min(shown) / 1.25, max(shown) * 1.25)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _scatter(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
+    loss = report.board.glossary[LOSS]
+    front = next(found for found in report.fronts if found.cost.name == one.metric)
+    known = {
+        row.rank: (row.cells[front.cost.key].estimate.mean, row.cells[loss.key].estimate)
+        for row in report.rows
+        if front.cost.key in row.cells and loss.key in row.cells
+    }
+    points = {
+        rank: (cost, 100 * lost.mean, 100 * (lost.margin or 0.0))
+        for rank, (cost, lost) in known.items()
+        if math.isfinite(cost) and math.isfinite(lost.mean) and cost > 0
+    }
+    stairs = [points[rank][:2] for rank in front.ranks if rank in points]
+    axes.plot(
+        [x for x, _ in stairs],
+        [y for _, y in stairs],
+        drawstyle="steps-post",
+        color=scheme.faint,
+        linewidth=1.4,
+        zorder=2,
+    )
+    styles = {own.row.rank: own for own in _styles(report, scheme)}
+    ends, bounds = [], []
+    for rank, (cost, lost, margin) in points.items():
+        own = styles.get(rank)
+        if own is None:
+            axes.plot([cost], [lost], ".", color=scheme.faint, markersize=5, zorder=2)
+            continue
+        axes.errorbar([cost], [lost], yerr=[margin], color=own.colour, marker=own.marker, markersize=8, zorder=3)
+        bounds += [lost - margin, lost + margin]
+        ends.append(End(lost, _label(own.row), own.colour, own.marker))
+    costs = [cost for cost, _, _ in points.values()]
+    if max(costs) > 4 * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.margins(x=0.08)
+    losses = [lost for _, lost, _ in points.values()]
+    _limit(axes, losses, [*bounds, *losses])
+    axes.set_xlabel(printable(front.cost.unit))
+    _names(axes, ends, None)
+
+
+def _names(axes: Axes, ends: Sequence[End], last: float | None) -> None:
+    """Names at the right of the axes, as high as what they name, but apart from each other.
+
+    Each is joined to the end of its line, which is at ``last``; of points the marker is shown beside the name.
+    """
+    ends = sorted(ends, key=lambda end: (end.height, end.name))
+    to_axes = axes.transData + axes.transAxes.inverted()
+    left = axes.get_xlim()[1] if last is None else last
+    heights = [float(to_axes.transform((left, end.height))[1]) for end in ends]
+    share = JOINT / axes.get_position().width
+    for end, height, place in zip(ends, heights, spread(heights, APART), strict=True):
+        drawn: dict[str, Any] = {"transform": axes.transAxes, "color": end.colour, "clip_on": False}
+        if last is None:
+            axes.plot([1 + 0.6 * share], [place], marker=end.marker, markersize=7, **drawn)
+        else:
+            axes.plot([1 + 0.3 * share, 1 + 0.85 * share], [height, place], linewidth=1, **drawn)
+        axes.text(1 + share, place, end.name, transform=axes.transAxes, color=end.colour, va="center_baseline")
+
+
+def spread(heights: Sequence[float], apart: float) -> list[float]:
+    """Heights, ascending, moved as little as needs be to be ``apart`` of each other and between 0 and 1.
+
+    What is too close becomes a block around its mean, as in isotonic regression.
+    """
+    # Of each block how high its lowest member would like to be, summed over the members, and how many they are.
+    blocks: list[tuple[float, int]] = []
+    for height in heights:
+        wishes, count = min(max(height, 0.0), 1.0), 1
+        while blocks and wishes / count < blocks[-1][0] / blocks[-1][1] + blocks[-1][1] * apart:
+            below, fewer = blocks.pop()
+            wishes, count = below + wishes - count * fewer * apart, count + fewer
+        blocks.append((wishes, count))
+    places: list[float] = []
+    for wishes, count in blocks:
+        lowest = max(wishes / count, places[-1] + apart if places else 0.0)
+        places += [lowest + step * apart for step in range(count)]
+    ceiling = 1.0
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], ceiling)
+        ceiling = places[number] - apart
+    return places
+
+
+def _label(row: RowReport) -> str:
+    name = printable(row.row.name)
+    half = LONGEST_LABEL // 2
+    return name if len(name) <= LONGEST_LABEL else f"{name[:half]}…{name[-half + 1 :]}"
