@@ -37,10 +37,13 @@ SHORT_COMMIT = 7
 MAIN = ("cer_rate", "accuracy", "gap_clean", "density", "bytes")
 """Keys of the measures of the first table: with rank and name seven columns, which fit a page."""
 
-MEAN_DENSITY = "mean_density"
+MEAN_DENSITY = "size/mean_density"
 
 ONE_TABLE = 25
 """Rows of a board that are shown in one table; more are grouped."""
+
+SHORT_OPTIONS = 20
+"""Characters."""
 
 AT_ONCE = 4
 """Measures of a table with all digits."""
@@ -157,12 +160,13 @@ def _table(report: Report, shown: Sequence[RowReport]) -> str:
     columns = _main_columns(report)
     reached = [mean for row in report.rows if ACCURACY in row.curves for mean in row.curves[ACCURACY].means]
     scale = min(reached, default=0.0), max(reached, default=0.0)
+    several = len(shown) < len(report.rows) and len({row.group for row in shown}) > 1
     rows = []
     for row in shown:
         values = [_main_cell(report, row, one, scale) for one in columns]
-        name = _name(row)
-        if len(report.rows) > ONE_TABLE and shown is not report.rows:
-            name = f"{row.group}:<br>{name}" if len({one.group for one in shown}) > 1 else name
+        name = _in_lines(_name(row))
+        if several:
+            name = f"{row.group}:<br>{name}"
         rows.append([str(row.rank), name, *values])
     headers = ["", "Strategy", *(_heading(one) for one in columns)]
     return pipe(rows, headers, left=2)
@@ -177,7 +181,7 @@ def _main_cell(report: Report, row: RowReport, measure: Measure, scale: tuple[fl
     if found is None:
         return "-"
     if measure.key == "density":
-        return _density(row, measure)
+        return _density(row, measure, report.board.glossary.get(MEAN_DENSITY))
     text = percent(found.estimate, measure)
     if measure.name == STORED_BYTES and row.bytes_ratio is not None:
         # The interval is among all columns: here is no room.
@@ -191,9 +195,10 @@ def _main_cell(report: Report, row: RowReport, measure: Measure, scale: tuple[fl
     return shown
 
 
-def _density(row: RowReport, measure: Measure) -> str:
+def _density(row: RowReport, measure: Measure, mean_measure: Measure | None) -> str:
     """Mean over the stream -> at the end; one number where they are the same."""
-    final, mean = row.cells[measure.key].estimate.mean, row.cells.get(MEAN_DENSITY)
+    final = row.cells[measure.key].estimate.mean
+    mean = None if mean_measure is None else row.cells.get(mean_measure.key)
     if mean is None or _share(mean.estimate.mean) == _share(final):
         return _share(final)
     return f"{_share(mean.estimate.mean)}{NO_BREAK}→{NO_BREAK}{_share(final)}"
@@ -223,6 +228,12 @@ def _legend(report: Report, shown: Sequence[RowReport]) -> str:
 
 def _name(row: RowReport) -> str:
     return escape(row.row.name) + (" †" if len(row.commits) > 1 else "") + (" ∅" if row.emptied else "")
+
+
+def _in_lines(name: str) -> str:
+    """A name whose options, if they are short, stay in one line where there is no room for both."""
+    first, bracket, options = name.partition(" (")
+    return first + bracket + (options.replace(" ", NO_BREAK) if len(options) <= SHORT_OPTIONS else options)
 
 
 def _marks(report: Report) -> list[str]:

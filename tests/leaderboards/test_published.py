@@ -80,6 +80,17 @@ def test_published_pages_are_those_of_their_records(tmp_path):
     assert flaws(PUBLISHED, WITHOUT_RECORDS, tmp_path) == []
 
 
+def test_the_first_board_of_the_readme_is_the_published_one():
+    """Its table and its figure, so that neither goes stale."""
+    root = PUBLISHED.parents[1]
+    said = (root / "README.md").read_text(encoding="utf-8")
+    [page] = {root / path for path in re.findall(r"\((leaderboards/published/fashion[^)/]*\.md)\)", said)}
+    [first, *_] = [block for block in page.read_text(encoding="utf-8").split("\n\n") if block.startswith("|")]
+    assert first in said
+    figures = re.findall(r'(?:src|srcset)="(leaderboards/published/[^"]+)"', said)
+    assert len(figures) == 2 and all((root / figure).is_file() for figure in figures)
+
+
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """Pages and records of a small run of the digits, and a page from before there were records."""
