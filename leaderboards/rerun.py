@@ -27,6 +27,9 @@ OPTIONS = frozenset(
 )
 """Fields of a variant that are options of the command; others are hyperparameters of the strategy's own."""
 
+READ = ("profile", "compiled", "skipped_images", "threads")
+"""Tags of a run's provenance that its command depends on."""
+
 ALL = "all"
 """How an option says what a record says with null: all images there are."""
 
@@ -39,7 +42,7 @@ def rerun_command(protocol: Mapping[str, Any], variant: Mapping[str, Any], prove
 
     Args:
         protocol, variant: of the run's record, versions included.
-        provenance: its tags; ``threads``, ``profile``, ``compiled`` and ``skipped_images`` are read.
+        provenance: its tags, those of :data:`READ` among them.
 
     Returns:
         The command but for ``--seed``, ``--data-root`` and ``--device``: all that decides what is computed. Whatever a

@@ -170,8 +170,6 @@
     const { board } = state;
     const found = [{ key: "rank", title: "#", meaning: "place on the board", better: -1, value: (_, index) => index }];
     found.push({ key: "name", title: "Strategy", meaning: "opens its configuration and runs", better: -1, value: (row) => row.name.toLowerCase() });
-    // Where all rows have the same seeds, the head of the board says which.
-    if (state.all || board.rows.some((row) => row.seeds !== board.rows[0].seeds)) found.push({ key: "seeds", title: "Seeds", meaning: "how many seeds", better: 1, value: (row) => row.seeds });
     const keys = state.all ? board.columns : board.main;
     for (const key of keys) {
       found.push({ ...measure(key), key, value: (row) => { const one = cell(row, key); return one ? one[CELL.mean] : null; } });
@@ -179,6 +177,8 @@
         found.push({ key: "p", title: `p against ${data.baseline}`, meaning: `${measure(key).title}: paired t test over common seeds, Holm-corrected over the rows`, better: -1, value: (row) => (row.against[key] ? row.against[key][AGAINST.p] : null) });
       if (key === keys[0] && board.rows.some((row) => row.curves["test/accuracy"])) found.push({ key: "trend", title: "Trend", meaning: "test accuracy over the megabatches" });
     }
+    // Where all rows have the same seeds, the head of the board says which.
+    if (state.all || board.rows.some((row) => row.seeds !== board.rows[0].seeds)) found.push({ key: "seeds", title: "Seeds", meaning: "how many seeds", better: 1, value: (row) => row.seeds });
     return found;
   }
 
