@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from leaderboards.__main__ import main
 from leaderboards.boards import boards
 from leaderboards.page import document as drawn
 from leaderboards.page.document import as_script, document
+from leaderboards.page.payload import MOST_COMPARISONS, MOST_PAIRED, _most_paired
 from leaderboards.publish import reported
 from leaderboards.report import report
 
@@ -94,6 +97,15 @@ def test_the_page_holds_the_numbers_of_the_reports(found, page):
             for run in row["runs"]:
                 assert "--strategy" in board["commands"][run[6]] and board["provenances"][run[5]]
     assert document(found.reports) == page
+
+
+def test_few_rows_are_compared_with_each_other_where_there_are_many(found):
+    few = found.reports[0]
+    many = replace(few, rows=[*few.rows] * 30)
+    assert _most_paired([few]) == _most_paired([many]) == MOST_PAIRED and _most_paired([many] * 300) == 5
+    for count in (4, 10, 40):
+        most = _most_paired([many] * count)
+        assert math.comb(most, 2) * 4 * count <= MOST_COMPARISONS < math.comb(most + 1, 2) * 4 * count
 
 
 @pytest.mark.parametrize("text", ["</script><script>alert(1)</script>", "<!--<script>", "\u2028\u2029", "&lt;", *ODD])
