@@ -112,12 +112,20 @@ def main(
                 )
         return
     with in_one_line():
-        from leaderboards.publish import publish_markdown, publish_page, reported
+        from leaderboards.curves import METRICS
+        from leaderboards.publish import TRENDS, publish_markdown, publish_page, reported
 
         chosen = dict.fromkeys(formats or (() if html else ("markdown",)))
         if contrast is not None and "markdown" not in chosen:
             raise click.UsageError("--contrast is a further page of markdown: add --format markdown")
-        found = reported(tracking_uri, experiment=experiment, sort=sort, reverse=reverse, across=across)
+        found = reported(
+            tracking_uri,
+            experiment=experiment,
+            sort=sort,
+            reverse=reverse,
+            across=across,
+            metrics=METRICS if figures or html or set(chosen) != {"markdown"} else TRENDS,
+        )
         if html is not None:
             publish_page(found, html)
             click.echo(f"Page: {html}")

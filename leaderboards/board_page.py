@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tabulate import tabulate
@@ -158,7 +159,8 @@ def _main_columns(report: Report) -> list[Measure]:
 
 def _table(report: Report, shown: Sequence[RowReport]) -> str:
     columns = _main_columns(report)
-    reached = [mean for row in report.rows if ACCURACY in row.curves for mean in row.curves[ACCURACY].means]
+    all_means = [mean for row in report.rows if ACCURACY in row.curves for mean in row.curves[ACCURACY].means]
+    reached = [mean for mean in all_means if math.isfinite(mean)]
     scale = min(reached, default=0.0), max(reached, default=0.0)
     several = len(shown) < len(report.rows) and len({row.group for row in shown}) > 1
     rows = []

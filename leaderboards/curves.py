@@ -43,8 +43,8 @@ class Curve:
         return self.means[-1]
 
 
-def read_series(records: Records, boards: Iterable[Board]) -> Series:
-    """The series of all runs of some boards, each source asked once.
+def read_series(records: Records, boards: Iterable[Board], metrics: Sequence[str] = METRICS) -> Series:
+    """The series of all runs of some boards, each source asked once; of some of :data:`METRICS`.
 
     Raises:
         BoardError: a source cannot be read.
@@ -52,7 +52,7 @@ def read_series(records: Records, boards: Iterable[Board]) -> Series:
     wanted = [run_id for board in boards for run_id in board.runs.run_id.tolist()]
     found: dict[tuple[str, str], dict[int, float]] = {}
     for source in records.sources:
-        for run_id, metric, step, value in source.series(wanted, METRICS):
+        for run_id, metric, step, value in source.series(wanted, metrics):
             found.setdefault((run_id, metric), {})[step] = value
     return found
 

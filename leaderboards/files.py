@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ from leaderboards.errors import BoardError
 def write_all(texts: Mapping[str, str | bytes], folder: Path, *, outdated: Iterable[str] = ()) -> None:
     """Write files (path within ``folder`` -> content), in this order, once all of them are on the disk.
 
-    What is ``outdated`` (paths as well) is removed then.
+    What is ``outdated`` (paths as well) is removed then, with folders that are empty thereby.
 
     Raises:
         BoardError: the folder cannot be written.
@@ -29,6 +30,11 @@ def write_all(texts: Mapping[str, str | bytes], folder: Path, *, outdated: Itera
             for name in texts:
                 (Path(drafts) / name).replace(folder / name)
         for name in outdated:
-            (folder / name).unlink(missing_ok=True)
+            path = folder / name
+            path.unlink(missing_ok=True)
+            if path.parent != folder:
+                # Only where nothing else is in it.
+                with suppress(OSError):
+                    path.parent.rmdir()
     except OSError as error:
         raise BoardError(f"cannot write to {folder}: {error.strerror}") from error

@@ -6,6 +6,7 @@ Whatever stores say (labels, names, values, the glossary) goes through :func:`es
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -114,10 +115,10 @@ def bars(values: Sequence[float], lowest: float, highest: float) -> str:
     """Numbers as a row of bars from ``lowest`` to ``highest``; of many numbers some, the last one among them."""
     some = min(len(values), MOST_BARS)
     chosen = [values[(number + 1) * len(values) // some - 1] for number in range(some)]
-    if not lowest < highest or not all(lowest <= value <= highest for value in chosen):
+    last, span = len(BARS) - 1, highest - lowest
+    if not 0 < span < math.inf or not all(lowest <= value <= highest for value in chosen):
         return ""
-    last = len(BARS) - 1
-    return "".join(BARS[round(last * (value - lowest) / (highest - lowest))] for value in chosen)
+    return "".join(BARS[round(last * ((value - lowest) / span))] for value in chosen)
 
 
 def signed(measure: Measure) -> Measure:

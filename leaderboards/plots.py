@@ -8,7 +8,6 @@ they are, never as formulas.
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -39,6 +38,9 @@ FONTS = ["DejaVu Sans", "Verdana", "Arial"]
 LONGEST_LABEL = 34
 """Characters of a name in a figure; what is longer loses its middle."""
 
+LARGEST = 1e24
+"""Of what is drawn: more than the FLOPs of any training. A cost below its inverse is none."""
+
 JOINT = 0.036
 """Width of what joins a line and its name, as a share of the figure."""
 
@@ -48,9 +50,10 @@ APART = 0.055
 
 @dataclass(frozen=True)
 class Scheme:
-    """Colours that people who see fewer colours tell apart, after Okabe and Ito (2008), darker or lighter for contrast.
+    """Colours that are told apart by people with any kind of colour vision, and read on the scheme's background.
 
-    Lines differ in their dashes as well.
+    They were searched for under the model of Machado et al. (2009), as the test of them says. Lines differ in their
+    dashes and markers as well.
     """
 
     ink: str
@@ -69,13 +72,13 @@ COLOURS: Mapping[str, Scheme] = {
         ink="#1f2328",
         faint="#59636e",
         grid="#d9dee3",
-        lines=("#0072b2", "#c75000", "#00805e", "#b4568f", "#9a6b00", "#2f9fd8", "#6b4fbb"),
+        lines=("#1166ff", "#dd2255", "#115522", "#886600", "#7711aa", "#bb4499", "#2211ee"),
     ),
     "dark": Scheme(
         ink="#f0f6fc",
         faint="#9198a1",
         grid="#2f353d",
-        lines=("#5bb0ec", "#ff8a4c", "#2fc79b", "#e58fc3", "#e3b341", "#a5d8ff", "#b9a5ff"),
+        lines=("#88bbff", "#dd7722", "#559966", "#eecc11", "#8877ff", "#ff33aa", "#11ee77"),
     ),
 }
 
@@ -186,6 +189,11 @@ def _styles(report: Report, scheme: Scheme) -> list[Style]:
     return styles
 
 
+def _drawable(value: float) -> bool:
+    """Whether there is room for it; what diverged goes to wherever numbers end."""
+    return abs(value) < LARGEST
+
+
 @dataclass(frozen=True)
 class End:
     """What is named at the right: how high it ends, its name, and what it is drawn with."""
@@ -206,7 +214,7 @@ def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
     for own in _styles(report, scheme):
         row = own.row
         curve = (row.curves_against if one.paired else row.curves).get(one.metric)
-        if curve is None or not all(map(math.isfinite, curve.means)):
+        if curve is None or not all(map(_drawable, curve.means)):
             continue
         means = [scale * mean for mean in curve.means]
         drawn: dict[str, Any] = {
@@ -235,7 +243,7 @@ def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
 
 def _band(axes: Axes, curve: Curve, means: Sequence[float], scale: float, colour: str) -> list[float]:
     """Draws the intervals, if there are any; where they end."""
-    margins = [scale * margin if margin is not None and math.isfinite(margin) else 0.0 for margin in curve.margins]
+    margins = [scale * margin if margin is not None and _drawable(margin) else 0.0 for margin in curve.margins]
     low = [mean - margin for mean, margin in zip(means, margins, strict=True)]
     high = [mean + margin for mean, margin in zip(means, margins, strict=True)]
     if any(margins):
@@ -288,10 +296,12 @@ def _scatter(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
         if front.cost.key in row.cells and loss.key in row.cells
     }
     points = {
-        rank: (cost, 100 * lost.mean, 100 * (lost.margin or 0.0))
+        rank: (cost, 100 * lost.mean, 100 * (lost.margin if lost.margin and _drawable(lost.margin) else 0.0))
         for rank, (cost, lost) in known.items()
-        if math.isfinite(cost) and math.isfinite(lost.mean) and cost > 0
+        if _drawable(cost) and _drawable(lost.mean) and cost > 1 / LARGEST
     }
+    if not points:
+        return
     stairs = [points[rank][:2] for rank in front.ranks if rank in points]
     axes.plot(
         [x for x, _ in stairs],

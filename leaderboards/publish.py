@@ -12,7 +12,7 @@ from leaderboards.collect import Records, collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
 from leaderboards.contrast_page import contrast_page
-from leaderboards.curves import Series, read_series
+from leaderboards.curves import ACCURACY, METRICS, Series, read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
@@ -21,6 +21,9 @@ from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
 from leaderboards.pictures import every_path
 from leaderboards.report import Report, protocol_version, report
+
+TRENDS = (ACCURACY,)
+"""Metrics whose series pages without figures show."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def reported(
     sort: str = DEFAULT_SORT,
     reverse: bool = False,
     across: Iterable[str] = (),
+    metrics: Sequence[str] = METRICS,
     say: Callable[[str], object] = say,
 ) -> Reported:
     """The boards of one or several sources, in numbers.
@@ -52,6 +56,7 @@ def reported(
     Args:
         tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
         sort, reverse, across: see :func:`leaderboards.boards.boards`.
+        metrics: those whose series are read: a store of many runs takes its time for each.
         say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Raises:
@@ -64,7 +69,7 @@ def reported(
     if not found:
         raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
     newest = max(map(protocol_version, found))
-    series = read_series(records, found)
+    series = read_series(records, found, metrics)
     return Reported(records, [report(board, newest, series) for board in found], series)
 
 
@@ -98,7 +103,15 @@ def publish(
         BoardError: a source cannot be read, none holds a finished run, there is nothing to contrast, or the folder
             cannot be written. Nothing has been written then: pages are replaced once all of them are on the disk.
     """
-    found = reported(tracking_uris, experiment=experiment, sort=sort, reverse=reverse, across=across, say=say)
+    found = reported(
+        tracking_uris,
+        experiment=experiment,
+        sort=sort,
+        reverse=reverse,
+        across=across,
+        metrics=METRICS if figures else TRENDS,
+        say=say,
+    )
     publish_markdown(found, folder, contrast=contrast, guide=guide, figures=figures)
     return found.reports
 

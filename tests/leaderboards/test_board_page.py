@@ -159,8 +159,15 @@ def test_equivalence_and_power_are_said_in_words(reported):
     assert said["loose"][1:] == ["179", "nothing yet"]
 
 
+def test_a_row_that_is_no_number_has_no_bars_and_spoils_no_others(reported):
+    odd = {"a": {ACCURACY: [[0.1, 0.5]]}, "b": {ACCURACY: [[float("inf"), 0.5]]}, "c": {ACCURACY: [[0.2, 0.9]]}}
+    cells = {row[1]: row[2] for row in tables(board_page(reported(odd)))[0][1:]}
+    assert cells == {"a": "50.00 ▁▅", "b": "50.00", "c": "**90.00** ▂█"}
+
+
 def test_bars_go_from_the_lowest_to_the_highest_and_end_with_the_last():
     assert bars([0.0, 0.5, 1.0], 0.0, 1.0) == "▁▅█"
     many = bars([number / 119 for number in range(120)], 0.0, 1.0)
     assert len(many) == 10 and many[-1] == "█" and many == "".join(sorted(many))
     assert bars([1.0], 1.0, 1.0) == "" and bars([float("nan")], 0.0, 1.0) == ""
+    assert bars([1e308], -1e308, 1e308) == "" and bars([1e308], 0.0, 1e308) == "█"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from itertools import pairwise
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import style
+from mlflow.entities import Metric
 
 from leaderboards.curves import ACCURACY, ERRORS
 from leaderboards.fronts import LOSS
 from leaderboards.pictures import every_path, pictures
 from leaderboards.plots import APART, COLOURS, FONTS, draw, spread
+from leaderboards.publish import publish
 from leaderboards.report import DRAWN
 from leaderboards.text import printable
 
@@ -77,7 +80,7 @@ def test_figures_hold_nothing_of_the_day_or_the_machine(reported):
         "<script>alert(1)</script> & ]]> -->",
         "$\\frac{a}{$ $x^2$ \\",
         "a\n\x1b[2J\u202e\udcff",
-        "stroke: #0072b2; fill: #1f2328",
+        "stroke: #1166ff; fill: #1f2328",
         "犬 Ω ̈",
         "x" * 500,
     ],
@@ -99,14 +102,20 @@ def test_a_figure_has_so_many_lines_at_most(reported):
     assert len([text for text in texts(svg) if re.fullmatch(r"dense|s\d\d", text)]) == DRAWN
 
 
-def test_what_is_no_number_or_zero_spoils_no_figure(reported):
-    odd = rows("dense", "APP", "OSP")
-    odd["APP"][ACCURACY] = [[float("inf"), 0.5, 0.5], [0.1, 0.5, 0.5]]
-    odd["OSP"]["size/density"] = [[0.5, 0.0, 0.0]] * 2
-    odd["OSP"]["size/bytes_bitmask"] = [0.0, 0.0]
-    for svg in draw(reported(odd)).values():
-        ElementTree.fromstring(svg)
-        assert "nan" not in svg and "inf" not in svg.replace("infinity", "")
+@pytest.mark.parametrize("odd", [-math.inf, 1e308, 1e23, -1.0, 5e-324])
+def test_odd_numbers_spoil_no_figure(reported, odd):
+    """Of one row, and of all."""
+    for spoilt in (["APP"], ["dense", "APP", "OSP"]):
+        board = rows("dense", "APP", "OSP")
+        for name in spoilt:
+            for metric, values in board[name].items():
+                board[name][metric] = [[odd, *value[1:]] if isinstance(value, list) else odd for value in values]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            drawn = draw(reported(board))
+        for svg in drawn.values():
+            ElementTree.fromstring(svg)
+            assert not re.search(r"\b(nan|inf)\b", svg)
 
 
 def test_a_board_without_series_has_no_curves(reported):
@@ -127,3 +136,18 @@ def test_names_that_are_apart_stay_where_they_are():
     assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
     assert spread([0.5, 0.52, 0.9], 0.1) == pytest.approx([0.46, 0.56, 0.9])
     assert spread([1.0, 1.0], 0.1) == pytest.approx([0.9, 1.0])
+
+
+def test_figures_lie_beside_their_page_and_go_with_it(store, tmp_path):
+    for strategy in ("dense", "APP"):
+        run_id = store.add(strategy, anytime__cer_rate=0.2)
+        store.client.log_batch(run_id, [Metric("test/accuracy", 0.1 * step, step, step) for step in (1, 2, 3)])
+    out = tmp_path / "out"
+    [one] = publish([store.uri], out, figures=True)
+    page = (out / one.board.file_name).read_text()
+    linked = set(re.findall(r'(?:srcset|src)="([^"]+)"', page))
+    assert linked and all(ElementTree.parse(out / path).getroot().tag == f"{SVG}svg" for path in linked)
+    (out / "toy" / "mine.txt").parent.mkdir()
+    publish([store.uri], out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(["README.md", one.board.file_name, "toy"])
+    assert "<picture" not in (out / one.board.file_name).read_text()
