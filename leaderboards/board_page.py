@@ -126,13 +126,16 @@ def _headline(report: Report) -> list[str]:
     if measure is None or not report.leaders:
         return []
     first, *others = (report.rows[rank - 1] for rank in report.leaders)
-    value = percent(first.cells[measure.key].estimate, measure)
-    lead = f"Lowest {escape(measure.title)}: **{escape(first.row.name)}**, {value} %."
+    value = percent(first.cells[measure.key].estimate, measure) + (" %" if measure.unit == "fraction" else "")
+    lead = f"Lowest {escape(measure.title)}: **{escape(first.row.name)}**, {value}."
     if len(report.seeds) < 2:
         return [f"{lead} There is one seed: nothing can be told apart."]
-    if not others:
-        return [f"{lead} Every other row is told apart from it."]
-    return [f"{lead} Not told apart from it: {_named(others)}."]
+    untested = len(report.untested)
+    if others:
+        lead += f" Not told apart from it: {_named(others)}."
+    elif untested < len(report.rows) - 1:
+        lead += f" Every other row{' that can be tested' if untested else ''} is told apart from it."
+    return [lead + (f" Rows that share too few seeds with it to be tested: {untested}." if untested else "")]
 
 
 def _named(rows: Sequence[RowReport]) -> str:
@@ -145,10 +148,9 @@ def _first_rows(report: Report) -> Sequence[RowReport]:
     """All rows of a short board; of a long one the baseline's and the first of each group."""
     if len(report.rows) <= ONE_TABLE:
         return report.rows
-    firsts = {row.group: row for row in reversed(report.rows)}
-    baseline = next((row for row in report.rows if row.row.variant["strategy"] == BASELINE), None)
-    chosen = [*firsts.values(), *([] if baseline is None or baseline in firsts.values() else [baseline])]
-    return sorted(chosen, key=lambda row: row.rank)
+    firsts = {row.group: row.rank for row in reversed(report.rows)}
+    baseline = [row.rank for row in report.rows if row.row.variant["strategy"] == BASELINE][:1]
+    return [report.rows[rank - 1] for rank in sorted({*firsts.values(), *baseline})]
 
 
 def _main_columns(report: Report) -> list[Measure]:

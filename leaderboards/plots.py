@@ -8,6 +8,7 @@ they are, never as formulas.
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 from leaderboards.curves import Curve
 from leaderboards.fronts import LOSS
-from leaderboards.pictures import SCHEMES, Picture, drawn_rows, path_of, pictures
+from leaderboards.pictures import DENSITY, SCHEMES, Picture, drawn_rows, path_of, pictures
 from leaderboards.report import BASELINE, Report, RowReport
 from leaderboards.text import printable
 
@@ -236,7 +237,7 @@ def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=2))
     axes.set_xlabel("megabatch")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}".replace("-", "\N{MINUS SIGN}")))
-    if one.metric == "size/density":
+    if one.metric == DENSITY:
         _logarithmic(axes, drawn_means)
     _names(axes, ends, last)
 
@@ -280,7 +281,7 @@ def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
     shown = [value for value in values if value > 0]
     if not shown:
         return
-    axes.set_yscale("log")
+    axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(min(shown) / 1.25, max(shown) * 1.25)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -344,7 +345,9 @@ def _names(axes: Axes, ends: Sequence[End], last: float | None) -> None:
     ends = sorted(ends, key=lambda end: (end.height, end.name))
     to_axes = axes.transData + axes.transAxes.inverted()
     left = axes.get_xlim()[1] if last is None else last
-    heights = [float(to_axes.transform((left, end.height))[1]) for end in ends]
+    wished = [float(to_axes.transform((left, end.height))[1]) for end in ends]
+    # A scale of powers has no place for zero.
+    heights = [height if math.isfinite(height) else 0.0 for height in wished]
     share = JOINT / axes.get_position().width
     for end, height, place in zip(ends, heights, spread(heights, APART), strict=True):
         drawn: dict[str, Any] = {"transform": axes.transAxes, "color": end.colour, "clip_on": False}

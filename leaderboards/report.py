@@ -165,6 +165,7 @@ class Report:
             others, :data:`DRAWN` at most.
         leaders: ranks of the rows with the lowest :data:`leaderboards.fronts.LOSS` and of those that are not told
             apart from it, the lowest first; none where all are equal.
+        untested: ranks of rows that share fewer than two seeds with the first leader.
     """
 
     board: Board
@@ -179,6 +180,7 @@ class Report:
     fronts: Sequence[Front] = ()
     drawn: Sequence[int] = ()
     leaders: Sequence[int] = ()
+    untested: Sequence[int] = ()
 
 
 def report(board: Board, newest_protocol: int | None = None, series: Series | None = None) -> Report:
@@ -216,6 +218,8 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
             )
         )
     version = protocol_version(board)
+    loss = glossary.get(LOSS)
+    leaders = [] if loss is None else _leaders(rows, loss)
     return Report(
         board=board,
         columns=columns,
@@ -228,7 +232,8 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
         older_protocol=version if newest_protocol is not None and version < newest_protocol else None,
         fronts=fronts(board),
         drawn=_drawn(rows),
-        leaders=_leaders(rows, glossary.get(LOSS)),
+        leaders=leaders,
+        untested=_untested(rows, leaders),
     )
 
 
@@ -284,12 +289,18 @@ def _drawn(rows: Sequence[RowReport]) -> list[int]:
     return sorted(chosen)
 
 
-def _leaders(rows: Sequence[RowReport], loss: Measure | None) -> list[int]:
+def _leaders(rows: Sequence[RowReport], loss: Measure) -> list[int]:
     """See :class:`Report`."""
-    if loss is None:
-        return []
     means = {row.rank: row.cells[loss.key].estimate.mean for row in rows if row.cells.get(loss.key, NOTHING).best}
     return sorted(means, key=lambda rank: means[rank])
+
+
+def _untested(rows: Sequence[RowReport], leaders: Sequence[int]) -> list[int]:
+    """See :class:`Report`."""
+    if not leaders:
+        return []
+    first = rows[leaders[0] - 1].row.by_seed(LOSS).keys()
+    return [row.rank for row in rows if row.rank != leaders[0] and len(row.row.by_seed(LOSS).keys() & first) < 2]
 
 
 def _baseline(board: Board, row: Row) -> Row | None:

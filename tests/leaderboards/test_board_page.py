@@ -134,6 +134,13 @@ def test_the_guide_is_linked_if_there_is_one(reported):
     )
 
 
+def test_the_headline_claims_nothing_of_rows_that_cannot_be_tested(reported):
+    alone = {"dense": {LOSS: [0.1, 0.2, 0.3]}, "far": {LOSS: [0.5, 0.6, 0.7]}}
+    assert "Every other row is told apart from it.\n" in board_page(reported(alone))
+    page = board_page(reported({**alone, "once": {LOSS: [0.4]}}))
+    assert "Every other row that can be tested is told apart from it. Rows that share too few seeds" in page
+
+
 def test_with_one_seed_nothing_is_told_apart(reported):
     page = board_page(reported({"a": {LOSS: [0.1]}, "dense": {LOSS: [0.2]}}))
     assert "nothing can be told apart" in page and "±" not in tables(page)[0][1][2]

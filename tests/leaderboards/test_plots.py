@@ -16,7 +16,7 @@ from mlflow.entities import Metric
 
 from leaderboards.curves import ACCURACY, ERRORS
 from leaderboards.fronts import LOSS
-from leaderboards.pictures import every_path, pictures
+from leaderboards.pictures import every_path, path_of, pictures
 from leaderboards.plots import APART, COLOURS, FONTS, draw, spread
 from leaderboards.publish import publish
 from leaderboards.report import DRAWN
@@ -116,6 +116,18 @@ def test_odd_numbers_spoil_no_figure(reported, odd):
         for svg in drawn.values():
             ElementTree.fromstring(svg)
             assert not re.search(r"\b(nan|inf)\b", svg)
+
+
+def test_a_density_of_zero_is_below_the_scale_and_its_name_at_the_foot(reported):
+    board = rows("dense", "APP")
+    board["APP"]["size/density"] = [[0.5, 0.0, 0.0]] * 2
+    found = reported(board)
+    root = ElementTree.fromstring(draw(found)[path_of(found.board.file_name, "density", "light")])
+    height = float(root.get("viewBox").split()[3])
+    numbers = [float(y) for one in root.iter(f"{SVG}path") for y in re.findall(r"[ML] \S+ (\S+)", one.get("d"))]
+    assert max(numbers) <= height and min(numbers) >= -height
+    places = {"".join(one.itertext()): float(one.get("y")) for one in root.iter(f"{SVG}text")}
+    assert 0 < places["dense"] < places["APP"] < height
 
 
 def test_a_board_without_series_has_no_curves(reported):

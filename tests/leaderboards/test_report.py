@@ -34,7 +34,7 @@ def test_best_are_the_best_and_those_not_told_apart_from_it(reported):
     )
     assert best(found, "cer_rate") == {"a", "b"}, "c is told apart, d cannot be tested"
     assert best(found, "accuracy") == set(), "all are equal"
-    assert names(found, found.leaders) == ["a", "b"]
+    assert names(found, found.leaders) == ["a", "b"] and names(found, found.untested) == ["d"]
 
 
 def test_who_is_best_is_corrected_for_the_number_of_rows(reported):
