@@ -206,11 +206,15 @@
     if (button) button.focus();
   }
 
-  function trend(row) {
+  // One scale for all rows of a board.
+  function extent() {
+    const all = state.board.rows.flatMap((row) => (row.curves["test/accuracy"] || [[], []])[1]).filter((value) => !isMissing(value));
+    return all.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  }
+
+  function trend(row, [low, high]) {
     const curve = row.curves["test/accuracy"];
     if (!curve) return "–";
-    const all = state.board.rows.flatMap((one) => (one.curves["test/accuracy"] || [[], []])[1]).filter((value) => !isMissing(value));
-    const [low, high] = [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))];
     const [first, last] = [curve[0][0], curve[0][curve[0].length - 1]];
     const points = curve[0].map((step, number) => [2 + 68 * (last > first ? (step - first) / (last - first) : 0.5), 20 - 18 * (high > low ? (curve[1][number] - low) / (high - low) : 0.5)]);
     const image = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -227,6 +231,7 @@
   function drawTable() {
     const shown = shownRows();
     const all = columns();
+    const scale = extent();
     const heads = all.map((one) => {
       if (!one.value) return h("th", { scope: "col", class: one.key, title: one.meaning }, one.title);
       const sorted = state.sort.key === one.key ? (state.sort.down ? "descending" : "ascending") : "none";
@@ -241,7 +246,7 @@
           h("button", { type: "button", class: "link", "data-row": index, onclick: () => openDetail(index) }, row.name),
           row.commits > 1 ? h("span", { class: "mark", title: "runs of several commits" }, " †") : null,
           row.emptied.length ? h("span", { class: "mark", title: `whole layers have no weight left: seeds ${row.emptied.join(", ")}` }, " ∅") : null));
-        if (one.key === "trend") return h("td", { class: "trend" }, trend(row));
+        if (one.key === "trend") return h("td", { class: "trend" }, trend(row, scale));
         if (one.key === "seeds") return h("td", { class: "number" }, String(row.seeds));
         if (one.key === "p") return h("td", { class: "number muted" }, probability(row.against[pKey()] && row.against[pKey()][AGAINST.p]));
         return h("td", { class: "number" }, value(cell(row, one.key)));
