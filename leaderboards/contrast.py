@@ -12,6 +12,7 @@ from statistics import fmean
 from leaderboards.boards import Board, Row, boards
 from leaderboards.collect import Records
 from leaderboards.errors import BoardError
+from leaderboards.glossary import Measure
 from leaderboards.names import row_name
 from leaderboards.record import EARLIER
 from leaderboards.statistics import Comparison, Estimate, estimate, holm, paired
@@ -105,8 +106,15 @@ def contrasts(records: Records, field: str) -> list[Contrast]:
             f"nothing to contrast: no two runs differ in {field} alone; the same images, variant, seed and protocol "
             "otherwise are needed under two values"
         )
-    _correct(result)
+    correct([line for contrast in result for line in contrast.lines])
     return result
+
+
+def compared_rows(name: str, reference: Row, other: Row, measures: Iterable[Measure]) -> Line | None:
+    """Two rows as a line of a comparison, other - reference; None where they have no common seed."""
+    metrics = {one.key: one.name for one in measures}
+    pair = _values(reference, metrics), _values(other, metrics)
+    return _line(name, *pair) if _common(*pair) else None
 
 
 def _of_board(board: Board, field: str, order: Sequence[str]) -> Iterable[Contrast]:
@@ -175,9 +183,8 @@ def _line(name: str, reference: Values, other: Values) -> Line:
     return Line(name, len(_common(reference, other)), compared, ratio)
 
 
-def _correct(found: Sequence[Contrast]) -> None:
+def correct(lines: Sequence[Line]) -> None:
     """Fill in the corrected p values: each metric is a family of its own."""
-    lines = [line for contrast in found for line in contrast.lines]
     for key in {key for line in lines for key in line.compared}:
         tested = [(one, p) for line in lines if (one := line.compared.get(key)) and (p := one.comparison.p) is not None]
         for (one, _), corrected in zip(tested, holm([p for _, p in tested]), strict=True):

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from leaderboards.errors import BoardError
 
 
-def write_all(texts: Mapping[str, str], folder: Path, *, outdated: Iterable[str] = ()) -> None:
-    """Write files (path within ``folder`` -> text), in this order, once all of them are on the disk.
+def write_all(texts: Mapping[str, str | bytes], folder: Path, *, outdated: Iterable[str] = ()) -> None:
+    """Write files (path within ``folder`` -> content), in this order, once all of them are on the disk.
 
     What is ``outdated`` (paths as well) is removed then, with folders that are empty thereby.
 
@@ -26,7 +26,7 @@ def write_all(texts: Mapping[str, str], folder: Path, *, outdated: Iterable[str]
                 for top in (Path(drafts), folder):
                     (top / place).mkdir(parents=True, exist_ok=True)
             for name, text in texts.items():
-                (Path(drafts) / name).write_text(text, encoding="utf-8", newline="\n")
+                (Path(drafts) / name).write_bytes(text if isinstance(text, bytes) else text.encode())
             for name in texts:
                 (Path(drafts) / name).replace(folder / name)
         for name in outdated:

@@ -43,10 +43,11 @@ def frames(source: str, *, experiment: str | None = None) -> Frames:
     if not ids:
         return Frames(pd.DataFrame(index=pd.Index([], name="run_id")), series)
     names = [row_name(runs.iloc[[number]]) for number in range(len(runs))]
-    rows = [{"name": name} | _flat(run) for name, run in zip(names, runs.to_dict("records"), strict=True)]
+    rows = [{"name": name} | flat(run) for name, run in zip(names, runs.to_dict("records"), strict=True)]
     return Frames(pd.DataFrame(rows).set_index("run_id"), series)
 
 
-def _flat(run: dict[Any, Any]) -> dict[Any, Any]:
+def flat(run: dict[Any, Any]) -> dict[Any, Any]:
+    """A run of :class:`leaderboards.collect.Records` without dictionaries: a column a field."""
     kept = {name: value for name, value in run.items() if name not in (*FLAT, *FOR_READERS)}
     return kept | {f"{column}.{field}": value for column in FLAT for field, value in run[column].items()}

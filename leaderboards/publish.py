@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboards.board_page import board_page
 from leaderboards.boards import boards
-from leaderboards.collect import collect
+from leaderboards.collect import Records, collect
 from leaderboards.console import say
 from leaderboards.contrast import contrasts
 from leaderboards.contrast_page import contrast_page
-from leaderboards.curves import ACCURACY, METRICS, read_series
+from leaderboards.curves import ACCURACY, METRICS, Series, read_series
 from leaderboards.errors import BoardError
 from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
@@ -20,6 +21,56 @@ from leaderboards.memory import collector_paused
 from leaderboards.names import contrast_name
 from leaderboards.pictures import every_path
 from leaderboards.report import Report, protocol_version, report
+
+TRENDS = (ACCURACY,)
+"""Metrics whose series pages without figures show."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What sources hold, and the reports of its boards.
+
+    Attributes:
+        records: all finished runs.
+        reports: one a board.
+        series: of the runs of all boards.
+    """
+
+    records: Records
+    reports: list[Report]
+    series: Series
+
+
+def reported(
+    tracking_uris: Sequence[str],
+    *,
+    experiment: str | None = None,
+    sort: str = DEFAULT_SORT,
+    reverse: bool = False,
+    across: Iterable[str] = (),
+    metrics: Sequence[str] = METRICS,
+    say: Callable[[str], object] = say,
+) -> Reported:
+    """The boards of one or several sources, in numbers.
+
+    Args:
+        tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
+        sort, reverse, across: see :func:`leaderboards.boards.boards`.
+        metrics: those whose series are read: a store of many runs takes its time for each.
+        say: told in one line of runs that are passed over because their records are damaged, if there are any.
+
+    Raises:
+        BoardError: a source cannot be read, or none holds a finished run.
+    """
+    records = collect(*tracking_uris, experiment=experiment)
+    if records.note is not None:
+        say(records.note)
+    found = boards(records, sort=sort, reverse=reverse, across=across)
+    if not found:
+        raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
+    newest = max(map(protocol_version, found))
+    series = read_series(records, found, metrics)
+    return Reported(records, [report(board, newest, series) for board in found], series)
 
 
 @collector_paused()
@@ -39,13 +90,11 @@ def publish(
     """Write a markdown page for each board of one or several sources, and an index, ``README.md``.
 
     Args:
-        tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
+        tracking_uris, experiment, sort, reverse, across, say: see :func:`reported`.
         folder: of the pages.
-        sort, reverse, across: see :func:`leaderboards.boards.boards`.
         contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
         guide: address, relative to the folder, of what explains the pages, which link it then.
         figures: whether pages have figures, each in a folder of its page's name; that takes a second a board.
-        say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Returns:
         What was written, a report a board.
@@ -54,28 +103,57 @@ def publish(
         BoardError: a source cannot be read, none holds a finished run, there is nothing to contrast, or the folder
             cannot be written. Nothing has been written then: pages are replaced once all of them are on the disk.
     """
-    records = collect(*tracking_uris, experiment=experiment)
-    if records.note is not None:
-        say(records.note)
-    found = boards(records, sort=sort, reverse=reverse, across=across)
-    if not found:
-        raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
-    newest = max(map(protocol_version, found))
-    # A server of many runs is slow to tell all: without figures, trends are enough.
-    series = read_series(records, found, METRICS if figures else (ACCURACY,))
-    reports = [report(board, newest, series) for board in found]
+    found = reported(
+        tracking_uris,
+        experiment=experiment,
+        sort=sort,
+        reverse=reverse,
+        across=across,
+        metrics=METRICS if figures else TRENDS,
+        say=say,
+    )
+    publish_markdown(found, folder, contrast=contrast, guide=guide, figures=figures)
+    return found.reports
+
+
+def publish_page(found: Reported, file: Path) -> None:
+    """Write one HTML page with all boards, complete in itself.
+
+    Raises:
+        BoardError: what draws it is not installed, or the file cannot be written: nothing has been written then.
+    """
+    try:
+        # Only those who ask for the page need what draws it.
+        from leaderboards.page.document import document
+    except ModuleNotFoundError as error:
+        if error.name not in ("altair", "vl_convert"):
+            raise
+        raise BoardError(f"the page needs {error.name}: pip install 'anytime-bench[page]'") from error
+    if file.is_dir():
+        raise BoardError(f"{file} is a folder: name the file of the page, such as {file / 'leaderboards.html'}")
+    write_all({file.name: document(found.reports)}, file.parent)
+
+
+def publish_markdown(
+    found: Reported,
+    folder: Path,
+    *,
+    contrast: str | None = None,
+    guide: str | None = None,
+    figures: bool = False,
+) -> None:
+    """Write the markdown pages of what :func:`reported` found; see :func:`publish`."""
     pages: dict[str, str] = {}
     if contrast is not None:
-        pages[contrast_name(contrast)] = contrast_page(contrasts(records, contrast), contrast)
+        pages[contrast_name(contrast)] = contrast_page(contrasts(found.records, contrast), contrast)
     outdated: list[str] = []
-    for one in reports:
+    for one in found.reports:
         drawn = _figures(one) if figures else {}
         outdated += [path for path in every_path(one.board.file_name) if path not in drawn]
         pages |= drawn
         pages[one.board.file_name] = board_page(one, figures=figures, guide=guide)
-    pages["README.md"] = index_page(reports, contrast)
+    pages["README.md"] = index_page(found.reports, contrast)
     write_all(pages, folder, outdated=outdated)
-    return reports
 
 
 def _figures(one: Report) -> dict[str, str]:

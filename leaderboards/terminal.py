@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
+from leaderboards.compare import Changes
 from leaderboards.glossary import Measure
+from leaderboards.markup import signed
 from leaderboards.report import Report
 from leaderboards.statistics import Estimate
 from leaderboards.text import printable
@@ -30,6 +32,37 @@ def board_head(report: Report, rows: int = 10) -> str:
     title = printable(f"{board.label} ({board.data} images), {megabatches} megabatches, {model}")
     more = f"\n... and {len(report.rows) - rows} more rows" if len(report.rows) > rows else ""
     return f"{title}\n\n{tabulate(table, headers, disable_numparse=True, colalign=aligned)}{more}"
+
+
+def changes_text(changes: Changes) -> str:
+    """A table a board: each measure under both, the paired difference, and its p; all of it printable."""
+    parts = [printable(f"A is {changes.first}, B is {changes.second}: B - A, seed by seed")]
+    for change in changes.found:
+        board, table = change.board, []
+        for line in change.lines:
+            for measure in change.measures:
+                found = line.compared.get(measure.key)
+                if found is None:
+                    continue
+                first, other, difference = found.reference, found.other, found.comparison.difference
+                cells = [printable(line.name), printable(measure.title), str(difference.n)]
+                cells += [_spread(first, measure), _spread(other, measure), _spread(difference, signed(measure))]
+                table.append([*cells, *(_probability(p) for p in (found.comparison.p, found.corrected))])
+        headers = ["strategy", "measure", "seeds", "A", "B", "B - A", "p", "p (Holm)"]
+        aligned = ("left", "left", *["right"] * 6)
+        title = f"{board.label} ({board.data} images), {board.protocol.get('megabatches')} megabatches"
+        parts += [printable(title), tabulate(table, headers, disable_numparse=True, colalign=aligned)]
+    parts.append(
+        "Means and differences ± half the width of their 95 % t interval over the common seeds; p of the paired t "
+        "test, Holm-corrected over all lines of a measure."
+    )
+    if changes.unpaired:
+        parts.append(f"Left out: {changes.unpaired} rows that only one of both has, or without a common seed.")
+    return "\n\n".join(parts)
+
+
+def _probability(p: float | None) -> str:
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _spread(value: Estimate, measure: Measure) -> str:

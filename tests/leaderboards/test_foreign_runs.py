@@ -143,7 +143,7 @@ def test_options_of_any_kind_can_be_named():
     assert variant_name(variant) == f"x (b [1], d e, f 0.5, g {10**400}, h)"
 
 
-@pytest.mark.parametrize("full", ["write_text", "mkdir"])
+@pytest.mark.parametrize("full", ["write_bytes", "mkdir"])
 def test_where_pages_cannot_be_written_the_old_ones_stay_whole(store, tmp_path, monkeypatch, full):
     folder = tmp_path / "out"
     store.add(anytime__cer_rate=0.25)
@@ -156,8 +156,8 @@ def test_where_pages_cannot_be_written_the_old_ones_stay_whole(store, tmp_path, 
     def fail(path, *args, **kwargs):
         done.append(path)
         if full == "mkdir" or len(done) == 3:
-            if full == "write_text":
-                real(path, "half a p")
+            if full == "write_bytes":
+                real(path, b"half a p")
             raise OSError(28, "No space left on device")
         return real(path, *args, **kwargs)
 
@@ -170,7 +170,7 @@ def test_where_pages_cannot_be_written_the_old_ones_stay_whole(store, tmp_path, 
 def test_commands_that_write_the_same_pages_do_not_take_each_others_drafts(store, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     store.add(anytime__cer_rate=0.25)
-    write = Path.write_text
+    write = Path.write_bytes
     depth = []
 
     def interrupted(path, text, **kwargs):
@@ -179,6 +179,6 @@ def test_commands_that_write_the_same_pages_do_not_take_each_others_drafts(store
             depth.append(path)
             publish([store.uri], folder)
 
-    monkeypatch.setattr(Path, "write_text", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     publish([store.uri], folder)
     assert depth and all(path.suffix == ".md" for path in folder.iterdir())

@@ -4,56 +4,27 @@ from __future__ import annotations
 
 import re
 
-import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from odd_runs import ODD, records_of
 from soak import cases
 
 from leaderboards.board_page import board_page
 from leaderboards.boards import boards
-from leaderboards.collect import Records
 from leaderboards.contrast import contrasts
 from leaderboards.contrast_page import contrast_page
 from leaderboards.errors import BoardError
-from leaderboards.glossary import Glossary, Measure
 from leaderboards.index_page import index_page
 from leaderboards.markup import escape, pipe
 from leaderboards.names import contrast_name, page_name, variant_name
 from leaderboards.publish import publish
-from leaderboards.record import identity_key
 from leaderboards.report import report
 from leaderboards.terminal import board_head
 from leaderboards.text import LONGEST_SLUG, printable, slug
 
 reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-
-ODD = [
-    "<img src=x onerror=alert(1)>",
-    "a\n## Another heading",
-    "a\r\n\r\n| b | c |",
-    "# a",
-    "a #",
-    "a | b",
-    "a \\| b",
-    "`a` b`",
-    "[a](javascript:alert(1))",
-    "![a](b)",
-    "[a]: http://evil.example",
-    "[a]",
-    "<http://evil.example>",
-    "*a* **b** _c_ __d__ ~~e~~ $f$",
-    "&lt;b&gt; &#60; &amp; AT&T",
-    "- a",
-    "12. a",
-    "[x] a",
-    "---",
-    "\\",
-    "\x1b[2J\x1b]0;title\x07 \u202eabc \udcff",
-    "../../etc/passwd",
-    "a_b c-d e.f (g, h 0.5)",
-]
 
 texts = st.one_of(
     st.sampled_from(ODD),
@@ -140,28 +111,6 @@ def test_odd_values_of_settings_have_names_too():
     odd = {"a": [1, "<b>"], "c": {"x": "y", "z": None}, "d": 10**400, "e": float("nan")}
     name = variant_name({"strategy": "s", **odd})
     assert name == f"s (a [1, '<b>'], x y, z None, d {10**400}, e nan)"
-
-
-def records_of(name):
-    """Runs in which everything that can be named has this name."""
-    measure = Measure("odd/one", name, name, "", places=("board", "baseline", "runs", "contrast"), better=1)
-    runs = []
-    for seed in (0, 1):
-        for strategy in ("dense", name):
-            for precision in ("fp32", name):
-                protocol = {"megabatches": name, "precision": precision, "model": name, name: name}
-                variant = {"strategy": strategy, "strategy_version": 1, "score": name, name: name, "many": [name]}
-                key = identity_key(protocol=protocol, variant=variant, seed=seed, data_fingerprint=name)
-                runs.append(
-                    {
-                        **{"run_id": f"{len(runs)}", "started": pd.Timestamp(len(runs), tz="UTC"), "density": 0.5},
-                        **{"stream": "toy", "stream_label": name, "data": name, "data_version": name},
-                        **{"data_fingerprint": name, "protocol": protocol, "variant": variant, "variant_defaults": {}},
-                        **{"seed": seed, "identity": key, "hardware": name, "cpu_model": name, "commit": name},
-                        "metrics.odd/one": 0.5 + seed,
-                    }
-                )
-    return Records(pd.DataFrame(runs), Glossary([measure]))
 
 
 def pages_of(name):

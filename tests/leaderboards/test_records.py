@@ -193,7 +193,7 @@ def test_runs_that_no_record_can_be_made_of_are_named(store, tmp_path):
     assert line.startswith(f"Note: runs that no record can be made of: {lost}: protocol: ") and "\n" not in line
 
 
-@pytest.mark.parametrize("full", ["write_text", "mkdir", "replace"])
+@pytest.mark.parametrize("full", ["write_bytes", "mkdir", "replace"])
 def test_where_records_cannot_be_written_none_is_half_there(store, tmp_path, monkeypatch, full):
     folder = tmp_path / "out"
     store.add(anytime__cer_rate=0.25)
@@ -206,8 +206,8 @@ def test_where_records_cannot_be_written_none_is_half_there(store, tmp_path, mon
     def fail(path, *args, **kwargs):
         done.append(path)
         if len(done) == 2:
-            if full == "write_text":
-                real(path, "half a r", **kwargs)
+            if full == "write_bytes":
+                real(path, b"half a r")
             raise OSError(28, "No space left on device")
         return real(path, *args, **kwargs)
 
