@@ -17,10 +17,10 @@ from benchmark.running.interruption import Interruption
 
 EXAMPLES = """\b
 Examples:
-  python -m benchmark.sweep campaigns/digits.yaml --dry-run
-  python -m benchmark.sweep campaigns/digits.yaml
-  python -m benchmark.sweep campaigns/digits.yaml --shard 3/20
-  python -m benchmark.sweep campaigns/digits.yaml --address 10.0.0.1:6379 --gpus 0.25
+  python -m benchmark.sweep campaigns/fashion_mnist.yaml --dry-run
+  python -m benchmark.sweep campaigns/fashion_mnist.yaml
+  python -m benchmark.sweep campaigns/fashion_mnist.yaml --shard 3/20
+  python -m benchmark.sweep campaigns/fashion_mnist.yaml --address 10.0.0.1:6379 --gpus 0.25
   python -m benchmark.sweep --name pilot --stream digits --strategy APP --strategy dense --seed 0 --seed 1
   python -m benchmark.status pilot
 

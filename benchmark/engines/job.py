@@ -201,4 +201,5 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 def announce(job: Job, jobs: int) -> None:
     """Say that a job of so many begins."""
-    say(f"Run {job.number} of {jobs}: {job.title} (profile {job.profile}, {job.config.epochs} epochs)")
+    epochs = "1 epoch" if job.config.epochs == 1 else f"{job.config.epochs} epochs"
+    say(f"Run {job.number} of {jobs}: {job.title} (profile {job.profile}, {epochs})")

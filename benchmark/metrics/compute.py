@@ -218,7 +218,7 @@ class Compute(TestMetric):
         Measure(
             "time/train_seconds",
             "Time (s)",
-            "wall time of training, on the hardware below",
+            "wall time of training, on the hardware of the run",
             "s",
             "{:,.0f}",
             key="seconds",

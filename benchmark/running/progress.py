@@ -144,8 +144,8 @@ class RunProgress(SupervisedPlugin):
 
 def duration(seconds: float) -> str:
     """Seconds in words that fit their size."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+    for unit, size, limit in (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 48 * 3600)):
+        if seconds < limit:
+            number = f"{seconds / size:.1f}" if unit == "hour" else f"{seconds / size:.0f}"
+            return f"{number} {unit}" + ("" if number == "1" else "s")
+    return f"{seconds / 86400:.1f} days"
