@@ -1,0 +1,301 @@
+"""The page docs/answer.md: what APP's claims come to, each number computed from the published records.
+
+    python campaigns/answer.py            writes the page
+    python campaigns/answer.py --check    ends with 1 if the page is not what the records give
+
+What has no records yet is not spoken of, but for a line that says so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+
+import pandas as pd
+
+from leaderboards import load
+from leaderboards.statistics import Comparison, Estimate, holm, paired
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "leaderboards" / "published" / "records"
+PAGE = ROOT / "docs" / "answer.md"
+TEMPLATE = ROOT / "campaigns" / "answer.template.md"
+
+PAPERS_DENSITY = 0.8**4.5
+"""Final density of the paper: tau 4.5."""
+
+ACCURACY, CER, GAP = "test/accuracy", "anytime/cer_rate", "gap/clean"
+
+CLAIMED_ACCURACY = 7.0
+"""Per cent, of the abstract: about."""
+
+SIGNIFICANT = 0.05
+
+FACTORS = {
+    "weights": ("fresh", "trained", "scores of freshly initialised weights, not of the trained ones"),
+    "combination": ("intersection", "newest", "the intersection of all masks, not the newest mask"),
+    "scoring_set": ("first", "current", "the first megabatch scored each time, not the current one"),
+}
+"""Setting of APP-reference -> the authors' value, the paper's, and what the former is."""
+
+LONG = 100
+"""Megabatches of the long stream."""
+
+BLOCKS = 5
+"""Parts of a long stream whose mean gaps are compared, one with the next."""
+
+
+class Rows:
+    """The runs on one stream, by strategy and options."""
+
+    def __init__(self, runs: pd.DataFrame, series: pd.DataFrame):
+        self.runs, self.series = runs, series
+
+    def of(self, strategy: str, **options: object) -> pd.DataFrame:
+        """Runs of a strategy; ``density`` is the final one that was asked for, the paper's unless told otherwise."""
+        found = self.runs[self.runs["variant.strategy"] == strategy]
+        wanted = {"control": "none", "density": PAPERS_DENSITY, **options}
+        for name, value in wanted.items():
+            column = f"variant.{name}"
+            if column not in found or found[column].isna().all():
+                continue
+            same = (found[column] - value).abs() < 1e-9 if isinstance(value, float) else found[column] == value
+            found = found[same]
+        return found
+
+    def by_seed(self, metric: str, strategy: str, **options: object) -> dict[int, float]:
+        """Seed -> last value of a metric."""
+        found = self.of(strategy, **options)
+        return dict(zip(found["seed"].astype(int), found[f"metrics.{metric}"].astype(float), strict=True))
+
+    def against_dense(self, metric: str, strategy: str, **options: object) -> Comparison | None:
+        """A strategy minus dense, seed by seed."""
+        return paired(self.by_seed(metric, strategy, **options), self.by_seed(metric, "dense"))
+
+    def mean(self, metric: str, strategy: str, **options: object) -> float:
+        """Mean of a metric over the runs of a strategy."""
+        return fmean(self.by_seed(metric, strategy, **options).values())
+
+    def curves(self, metric: str, strategy: str) -> dict[int, list[float]]:
+        """Seed -> a metric after each megabatch."""
+        found = self.series[self.series.metric == metric].sort_values("step")
+        runs = self.of(strategy)["seed"].astype(int).to_dict()
+        return {seed: found[found.run_id == run_id]["value"].tolist() for run_id, seed in runs.items()}
+
+
+def points(value: Estimate) -> str:
+    """A difference in points."""
+    margin = "" if value.margin is None else f" ± {100 * value.margin:.1f}"
+    return f"{100 * value.mean:+.1f}{margin}"
+
+
+def p_value(p: float | None) -> str:
+    """As it stands behind a difference."""
+    return "" if p is None else (" (p < .001)" if p < 0.001 else f" (p {p:.3f})".replace("0.", "."))
+
+
+def compared(comparisons: Sequence[Comparison | None]) -> list[str]:
+    """Differences with their p values, which are Holm-corrected over all of them."""
+    corrected = iter(holm([one.p for one in comparisons if one is not None and one.p is not None]))
+    texts = []
+    for one in comparisons:
+        if one is None:
+            texts.append("-")
+        else:
+            texts.append(points(one.difference) + p_value(None if one.p is None else next(corrected)))
+    return texts
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A markdown table."""
+    lines = [headers, [":--", *["--:"] * (len(headers) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim."""
+
+    claim: str
+    measured: str
+    verdict: str
+
+
+def verdicts(few: Rows, long: Rows | None) -> list[Verdict]:
+    """The four claims of the abstract, beside what was measured."""
+    accuracy, cer, gap = (few.against_dense(metric, "APP") for metric in (ACCURACY, CER, GAP))
+    assert accuracy is not None and cer is not None and gap is not None
+    texts = compared([accuracy, cer, gap])
+    top = 100 * (accuracy.difference.mean + (accuracy.difference.margin or 0.0))
+    dense_gap = few.mean(GAP, "dense")
+    share, half = (100 * value / dense_gap for value in (gap.difference.mean, gap.difference.margin or 0.0))
+    p = holm([one.p for one in (accuracy, cer, gap) if one.p is not None])[-1]
+    smaller = "not seen" if p >= SIGNIFICANT else "holds" if share < 0 else "does not hold"
+    weights = few.mean("size/density", "APP")
+    bytes_kept = few.mean("size/bytes_bitmask", "APP") / few.mean("size/bytes_bitmask", "dense")
+    found = [
+        Verdict(
+            f"accuracy about +{CLAIMED_ACCURACY:.0f} %",
+            f"final accuracy {texts[0]} points, CER rate {texts[1]} points",
+            "does not hold" if top < CLAIMED_ACCURACY else "not seen",
+        ),
+        Verdict(
+            "generalisation gap about -22 %",
+            f"clean gap {texts[2]} points of dense's {100 * dense_gap:.1f}: {share:+.0f} ± {half:.0f} %",
+            smaller,
+        ),
+        Verdict(
+            "size about 1/3 of dense",
+            f"{100 * weights:.1f} % of the prunable weights; {100 * bytes_kept:.0f} % of the stored bytes",
+            "holds",
+        ),
+    ]
+    return [*found, non_monotone(long)]
+
+
+def non_monotone(long: Rows | None) -> Verdict:
+    """Whether the clean gap of APP rises and falls between parts of a long stream, beyond noise."""
+    claim = "gap non-monotone over very many megabatches"
+    if long is None:
+        return Verdict(claim, "no long stream has records yet", "not tested yet")
+    told = []
+    for strategy in ("APP", "dense"):
+        blocks = {seed: _blocks(values) for seed, values in long.curves(GAP, strategy).items()}
+        steps = [
+            paired({s: b[k + 1] for s, b in blocks.items()}, {s: b[k] for s, b in blocks.items()})
+            for k in range(BLOCKS - 1)
+        ]
+        corrected = holm([step.p for step in steps if step is not None and step.p is not None])
+        moves = [
+            (step.difference.mean > 0) - (step.difference.mean < 0) if p < SIGNIFICANT else 0
+            for step, p in zip(steps, corrected, strict=True)
+            if step is not None
+        ]
+        shown = ", ".join(points(step.difference) for step in steps if step is not None)
+        told.append((strategy, moves, shown))
+    measured = "; ".join(f"{strategy} {shown}" for strategy, _, shown in told)
+    ups_and_downs = {strategy: 1 in moves and -1 in moves for strategy, moves, _ in told}
+    verdict = "holds" if ups_and_downs["APP"] else "not seen"
+    if all(ups_and_downs.values()):
+        verdict += ", and for dense, too"
+    return Verdict(claim, f"from each fifth of the stream to the next, in points: {measured}", verdict)
+
+
+def _blocks(values: Sequence[float]) -> list[float]:
+    size = len(values) // BLOCKS
+    return [fmean(values[k * size : (k + 1) * size]) for k in range(BLOCKS)]
+
+
+def densities(few: Rows) -> str:
+    """Each method against dense, at each density that has records."""
+    rows, comparisons = [], []
+    for strategy in ("APP", "GMP", "static-random", "RigL", "OSP", "APP-reference", "LRR", "IMP", "SET"):
+        for density in (PAPERS_DENSITY, 0.1, 0.05, 0.02):
+            runs = few.of(strategy, density=density, **_as_published(strategy))
+            if len(runs) < 2:
+                continue
+            kept = [100 * runs[f"metrics.size/{name}"].mean() for name in ("mean_density", "density")]
+            rows.append([f"{strategy}, {density:.3g}", str(len(runs)), f"{kept[0]:.3g} → {kept[1]:.2g}"])
+            comparisons.append(
+                [
+                    few.against_dense(m, strategy, density=density, **_as_published(strategy))
+                    for m in (CER, ACCURACY, GAP)
+                ]
+            )
+    columns = [compared([row[column] for row in comparisons]) for column in range(3)]
+    headers = ["minus dense, in points", "seeds", "density, %: mean → final", "CER rate", "final accuracy", "clean gap"]
+    return table(headers, [[*row, *cells] for row, cells in zip(rows, zip(*columns, strict=True), strict=True)])
+
+
+def _as_published(strategy: str) -> dict[str, object]:
+    return {name: values[0] for name, values in FACTORS.items()} if strategy == "APP-reference" else {}
+
+
+def factorial(few: Rows) -> str | None:
+    """Main effects of the parts of the authors' code; None before all eight combinations have two seeds in common."""
+    cells = {
+        choice: few.of("APP-reference", **dict(zip(FACTORS, choice, strict=True)))
+        for choice in product(*(values[:2] for values in FACTORS.values()))
+    }
+    seeds = sorted(set.intersection(*(set(runs["seed"].astype(int)) for runs in cells.values())))
+    if len(seeds) < 2:
+        return None
+    rows, comparisons = [], []
+    for number, (authors, papers, words) in enumerate(FACTORS.values()):
+        effects = []
+        for metric in (CER, ACCURACY, GAP, "size/density"):
+            sides = []
+            for value in (authors, papers):
+                those = [runs.set_index("seed")[f"metrics.{metric}"] for c, runs in cells.items() if c[number] == value]
+                sides.append({seed: fmean(float(one[seed]) for one in those) for seed in seeds})
+            effects.append(paired(*sides))
+        rows.append([words])
+        comparisons.append(effects)
+    columns = [compared([row[column] for row in comparisons]) for column in range(4)]
+    headers = [f"effect in points, {len(seeds)} seeds", "CER rate", "final accuracy", "clean gap", "final density"]
+    return table(headers, [[*row, *cells] for row, cells in zip(rows, zip(*columns, strict=True), strict=True)])
+
+
+def controls(few: Rows) -> str | None:
+    """What APP and OSP lose by their controls; None before there are any."""
+    rows, comparisons = [], []
+    for strategy in ("APP", "OSP"):
+        own = {metric: few.by_seed(metric, strategy, density=0.05) for metric in (CER, ACCURACY)}
+        for control in ("shuffle", "reinitialise", "invert"):
+            runs = few.of(strategy, density=0.05, control=control)
+            if len(runs) >= 2:
+                rows.append([f"{strategy}, {control}", str(len(runs))])
+                comparisons.append(
+                    [paired(few.by_seed(m, strategy, density=0.05, control=control), own[m]) for m in (CER, ACCURACY)]
+                )
+    if not rows:
+        return None
+    columns = [compared([row[column] for row in comparisons]) for column in range(2)]
+    headers = ["density .05, control minus plain, in points", "seeds", "CER rate", "final accuracy"]
+    return table(headers, [[*row, *cells] for row, cells in zip(rows, zip(*columns, strict=True), strict=True)])
+
+
+def page(records: Path) -> str:
+    """The page that the records give."""
+    loaded = load(f"records:{records}")
+    found = {stream: Rows(runs, loaded.series) for stream, runs in loaded.runs.groupby("stream")}
+    few, long = found["fashion_mnist"], found.get("digits")
+    if long is not None:
+        long = Rows(long.runs[long.runs["protocol.megabatches"] == LONG], long.series)
+    seeds = few.of("APP")["seed"].nunique()
+    hours = loaded.runs["metrics.time/train_seconds"].sum() / 3600
+    hardware = ", ".join(sorted(set(loaded.runs["hardware"])))
+    parts = {
+        "What the authors' code does besides": factorial(few),
+        "What chooses the weights, against controls": controls(few),
+    }
+    missing = [title[0].lower() + title[1:] for title, part in parts.items() if part is None]
+    campaigns = ["fashion_mnist.yaml --data-root DIR"] + (["digits_long.yaml"] if long is not None else [])
+    verdict_rows = [[one.claim, one.measured, f"**{one.verdict}**"] for one in verdicts(few, long)]
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        seeds=seeds,
+        verdicts=table(["claimed", "measured", "verdict"], verdict_rows),
+        densities=densities(few),
+        parts="".join(f"## {title}\n\n{part}\n\n" for title, part in parts.items() if part is not None),
+        missing=f"Not measured yet: {'; '.join(missing)}." if missing else "",
+        commands=", ".join(f"`python -m benchmark.sweep campaigns/{words}`" for words in campaigns),
+        hours=f"{hours:.1f}",
+        hardware=hardware,
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page, or compare it."""
+    text = page(RECORDS)
+    if list(arguments) == ["--check"]:
+        return int(PAGE.read_text(encoding="utf-8") != text)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
