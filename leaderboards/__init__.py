@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from leaderboards.frames import Frames
+    from leaderboards.numbers.frames import Frames
 
 
 def load(source: str, *, experiment: str | None = None) -> Frames:
@@ -19,6 +19,6 @@ def load(source: str, *, experiment: str | None = None) -> Frames:
         BoardError: the source or the experiment cannot be read.
     """
     # Whoever imports a module of this package should not wait for pandas and MLflow.
-    from leaderboards.frames import frames
+    from leaderboards.numbers.frames import frames
 
     return frames(source, experiment=experiment)
