@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from leaderboards.frames import Frames
+    from leaderboards.numbers.frames import Frames
 
 # As the benchmark has it: nothing is reported elsewhere unless "false" asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -23,6 +23,6 @@ def load(source: str, *, experiment: str | None = None) -> Frames:
         BoardError: the source or the experiment cannot be read.
     """
     # Whoever imports a module of this package should not wait for pandas and MLflow.
-    from leaderboards.frames import frames
+    from leaderboards.numbers.frames import frames
 
     return frames(source, experiment=experiment)

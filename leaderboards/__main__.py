@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.memory import collector_paused
+from leaderboards.sources.memory import collector_paused
 
 EPILOG = """\b
 Examples:
@@ -112,8 +112,9 @@ def main(
                 )
         return
     with in_one_line():
-        from leaderboards.curves import METRICS
-        from leaderboards.publish import TRENDS, publish_markdown, publish_page, reported
+        from leaderboards.numbers.curves import METRICS
+        from leaderboards.numbers.reported import reported
+        from leaderboards.publish import TRENDS, publish_markdown, publish_page
 
         chosen = dict.fromkeys(formats or (() if html else ("markdown",)))
         if contrast is not None and "markdown" not in chosen:
@@ -135,7 +136,7 @@ def main(
         others = [one for one in chosen if one != "markdown"]
         if others:
             # Only those who ask for tables need what writes them.
-            from leaderboards.formats import publish_formats
+            from leaderboards.render.formats import publish_formats
 
             names = publish_formats(found, output, others)
             click.echo(f"Tables: {output} ({', '.join(names) if len(names) < 9 else f'{len(names)} files'})")
@@ -178,8 +179,8 @@ def export_records(tracking_uri: str, experiment: str | None, output: Path, last
 def compare_two(first: str, second: str, tracking_uri: tuple[str, ...], experiment: str | None) -> None:
     """What changed from A to B, seed by seed: two strategies as boards name them, two stores, or two commits."""
     with in_one_line():
-        from leaderboards.compare import compare
-        from leaderboards.terminal import changes_text
+        from leaderboards.numbers.compare import compare
+        from leaderboards.render.terminal import changes_text
 
         changes = compare(first, second, tracking_uri, experiment=experiment)
     click.echo(changes_text(changes))

@@ -12,19 +12,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from leaderboards.boards import comparable
-from leaderboards.collect import Records, collect, latest_per_seed
 from leaderboards.console import say
 from leaderboards.errors import BoardError
-from leaderboards.files import write_all
 from leaderboards.glossary import Glossary
-from leaderboards.memory import collector_paused
-from leaderboards.names import page_name, row_name
-from leaderboards.record_file import LARGEST, SCHEMA_VERSION, RunFile
-from leaderboards.recorded import GLOSSARY, RecordedRuns, glossary_text
-from leaderboards.report import PROVENANCE
-from leaderboards.rows import METRIC, Described, reason
-from leaderboards.sources import source
+from leaderboards.numbers.boards import comparable
+from leaderboards.numbers.names import page_name, row_name
+from leaderboards.numbers.report import PROVENANCE
+from leaderboards.render.files import write_all
+from leaderboards.sources.collect import Records, collect, latest_per_seed
+from leaderboards.sources.memory import collector_paused
+from leaderboards.sources.record_file import LARGEST, SCHEMA_VERSION, RunFile
+from leaderboards.sources.recorded import GLOSSARY, RecordedRuns, glossary_text
+from leaderboards.sources.rows import METRIC, Described, reason
+from leaderboards.sources.source import source
 from leaderboards.text import printable, slug
 
 KEPT = (
@@ -94,7 +94,7 @@ def export(
     the boards, in ``glossary.json``. A record that is there already is replaced if the run is newer.
 
     Args:
-        tracking_uri, experiment: see :func:`leaderboards.collect.collect`.
+        tracking_uri, experiment: see :func:`leaderboards.sources.collect.collect`.
         folder: of the records, new or written by an earlier export.
         last_only: patterns of metrics, such as ``curve/*``, whose last values are written without their series: curves
             have a point an epoch and are half of a record, and no board shows them.

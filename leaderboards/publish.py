@@ -3,74 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from leaderboards.board_page import board_page
-from leaderboards.boards import boards
-from leaderboards.collect import Records, collect
 from leaderboards.console import say
-from leaderboards.contrast import contrasts
-from leaderboards.contrast_page import contrast_page
-from leaderboards.curves import ACCURACY, METRICS, Series, read_series
 from leaderboards.errors import BoardError
-from leaderboards.files import write_all
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.index_page import index_page
-from leaderboards.memory import collector_paused
-from leaderboards.names import contrast_name
-from leaderboards.pictures import every_path
-from leaderboards.report import Report, protocol_version, report
+from leaderboards.numbers.contrast import contrasts
+from leaderboards.numbers.curves import ACCURACY, METRICS
+from leaderboards.numbers.names import contrast_name
+from leaderboards.numbers.report import Report
+from leaderboards.numbers.reported import Reported, reported
+from leaderboards.render.board_page import board_page
+from leaderboards.render.contrast_page import contrast_page
+from leaderboards.render.files import write_all
+from leaderboards.render.index_page import index_page
+from leaderboards.render.pictures import every_path
+from leaderboards.sources.memory import collector_paused
 
 TRENDS = (ACCURACY,)
 """Metrics whose series pages without figures show."""
-
-
-@dataclass(frozen=True)
-class Reported:
-    """What sources hold, and the reports of its boards.
-
-    Attributes:
-        records: all finished runs.
-        reports: one a board.
-        series: of the runs of all boards.
-    """
-
-    records: Records
-    reports: list[Report]
-    series: Series
-
-
-def reported(
-    tracking_uris: Sequence[str],
-    *,
-    experiment: str | None = None,
-    sort: str = DEFAULT_SORT,
-    reverse: bool = False,
-    across: Iterable[str] = (),
-    metrics: Sequence[str] = METRICS,
-    say: Callable[[str], object] = say,
-) -> Reported:
-    """The boards of one or several sources, in numbers.
-
-    Args:
-        tracking_uris, experiment: see :func:`leaderboards.collect.collect`.
-        sort, reverse, across: see :func:`leaderboards.boards.boards`.
-        metrics: those whose series are read: a store of many runs takes its time for each.
-        say: told in one line of runs that are passed over because their records are damaged, if there are any.
-
-    Raises:
-        BoardError: a source cannot be read, or none holds a finished run.
-    """
-    records = collect(*tracking_uris, experiment=experiment)
-    if records.note is not None:
-        say(records.note)
-    found = boards(records, sort=sort, reverse=reverse, across=across)
-    if not found:
-        raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
-    newest = max(map(protocol_version, found))
-    series = read_series(records, found, metrics)
-    return Reported(records, [report(board, newest, series) for board in found], series)
 
 
 @collector_paused()
@@ -92,7 +43,8 @@ def publish(
     Args:
         tracking_uris, experiment, sort, reverse, across, say: see :func:`reported`.
         folder: of the pages.
-        contrast: protocol field whose values a further page compares, see :func:`leaderboards.contrast.contrasts`.
+        contrast: protocol field whose values a further page compares, see
+            :func:`leaderboards.numbers.contrast.contrasts`.
         guide: address, relative to the folder, of what explains the pages, which link it then.
         figures: whether pages have figures, each in a folder of its page's name; that takes a second a board.
 
@@ -124,7 +76,7 @@ def publish_page(found: Reported, file: Path) -> None:
     """
     try:
         # Only those who ask for the page need what draws it.
-        from leaderboards.page.document import document
+        from leaderboards.render.page.document import document
     except ModuleNotFoundError as error:
         if error.name not in ("altair", "vl_convert"):
             raise
@@ -158,6 +110,6 @@ def publish_markdown(
 
 def _figures(one: Report) -> dict[str, str]:
     # Matplotlib takes a second to import.
-    from leaderboards.plots import draw
+    from leaderboards.render.plots import draw
 
     return draw(one)

@@ -13,15 +13,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from leaderboards.console import say
-from leaderboards.curves import ACCURACY, ERRORS
 from leaderboards.errors import BoardError
 from leaderboards.export import KEPT, export
-from leaderboards.files import write_all
-from leaderboards.fronts import LOSS
 from leaderboards.glossary import Glossary, Measure
+from leaderboards.numbers.curves import ACCURACY, ERRORS
+from leaderboards.numbers.fronts import LOSS
 from leaderboards.publish import publish
-from leaderboards.record_file import RunFile, Series
-from leaderboards.recorded import GLOSSARY, RecordedRuns
+from leaderboards.render.files import write_all
+from leaderboards.sources.record_file import RunFile, Series
+from leaderboards.sources.recorded import GLOSSARY, RecordedRuns
 from leaderboards.text import printable
 
 LONGEST = 200

@@ -20,11 +20,11 @@ from benchmark.recording.campaigns import Cell, CellState, campaigns, read_cells
 from benchmark.recording.spool import impatient
 from benchmark.recording.store import default_address
 from benchmark.running.progress import duration
-from leaderboards.boards import boards
-from leaderboards.collect import collect
 from leaderboards.errors import BoardError
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.store import reading
+from leaderboards.numbers.boards import boards
+from leaderboards.sources.collect import collect
+from leaderboards.sources.store import reading
 from leaderboards.text import printable
 
 MANY = 20

@@ -35,11 +35,11 @@ from benchmark.running.claim import clear_claims
 from benchmark.running.course import Course, Policy
 from benchmark.running.prepare import Prepared, prepare
 from benchmark.streams.loading.images import StreamData
-from leaderboards.addresses import sqlite_file
 from leaderboards.errors import BoardError
 from leaderboards.publish import publish
-from leaderboards.store import reaching, reading
-from leaderboards.terminal import board_head
+from leaderboards.render.terminal import board_head
+from leaderboards.sources.addresses import sqlite_file
+from leaderboards.sources.store import reaching, reading
 from strategies.registry import PRUNING, STRATEGIES
 
 MANY = 5

@@ -30,7 +30,7 @@ from benchmark.recording.store import Store
 from benchmark.running.interruption import Interrupted, Interruption
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
-from leaderboards.store import reaching
+from leaderboards.sources.store import reaching
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext

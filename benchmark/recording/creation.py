@@ -9,8 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from benchmark.errors import UsageError
-from leaderboards.addresses import sqlite_address
-from leaderboards.soundness import flaw
+from leaderboards.sources.addresses import sqlite_address
+from leaderboards.sources.soundness import flaw
 
 BESIDE = ("-journal", "-wal", "-shm")
 """Ends of the names of files beside a database: changes that sqlite has yet to make or to take back."""

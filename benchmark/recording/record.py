@@ -17,7 +17,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.recording.code import code_fingerprint
 from benchmark.recording.provenance import provenance
 from benchmark.streams.build import Stream
-from leaderboards.names import variant_name
+from leaderboards.numbers.names import variant_name
 from leaderboards.record import PREFIX, fingerprint
 
 

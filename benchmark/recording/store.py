@@ -35,11 +35,11 @@ from benchmark.recording.spool import (
     log_inputs,
     why_away,
 )
-from leaderboards.addresses import is_database, sqlite_address, sqlite_file
 from leaderboards.errors import BoardError
 from leaderboards.glossary import to_tags
 from leaderboards.record import PREFIX
-from leaderboards.store import reaching
+from leaderboards.sources.addresses import is_database, sqlite_address, sqlite_file
+from leaderboards.sources.store import reaching
 
 VALUE_LENGTH = 500
 """Characters of a parameter, or of the reason of a failure."""

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from benchmark.command.differences import name_group
 from benchmark.config.profiles import resolve
-from leaderboards.collect import collect
+from leaderboards.sources.collect import collect
 
 pytestmark = pytest.mark.slow
 

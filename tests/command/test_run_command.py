@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from states import same
 
 from benchmark.registry import STREAMS
-from leaderboards.collect import collect
+from leaderboards.sources.collect import collect
 
 TINY = ("--megabatches", "2", "--epochs", "1", "--batch-size", "16", "--model", "cnn")
 SMALL_STAND_IN = ("--data", "synthetic", "--shots", "20", "--test-shots", "5", "--profile", "demo")

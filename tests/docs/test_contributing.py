@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import SGD
 
 from benchmark.streams.protocols.alma import alma_scenario
-from leaderboards.collect import collect
+from leaderboards.sources.collect import collect
 from strategies.pruning.parts import PruningParts
 from strategies.pruning.plugin import PruningPlugin
 from strategies.pruning.schedules import OneShot
@@ -52,7 +52,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_there_is_an_example_of_each_kind():
     assert [Path(name).parts[:-1] for name in examples()] == [
-        ("strategies", "pruning"),
+        ("strategies", "pruning", "scores"),
         ("strategies",),
         ("benchmark", "streams", "sources"),
         ("benchmark", "metrics"),

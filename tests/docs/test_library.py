@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderboards.collect import collect
+from leaderboards.sources.collect import collect
 
 PAGE = Path(__file__).parents[2] / "docs" / "library.md"
 

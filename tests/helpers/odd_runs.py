@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from leaderboards.collect import Records
 from leaderboards.glossary import Glossary, Measure
 from leaderboards.record import identity_key
+from leaderboards.sources.collect import Records
 
 ODD = [
     "<img src=x onerror=alert(1)>",

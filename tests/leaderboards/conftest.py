@@ -9,11 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
-from leaderboards.boards import boards
-from leaderboards.collect import Records
 from leaderboards.glossary import Glossary, Measure, to_tags
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.report import report
 from leaderboards.record import identity_key
-from leaderboards.report import report
+from leaderboards.sources.collect import Records
 
 PROTOCOL = {"stream": "toy", "megabatches": 4, "replay": "full", "model": "mlp", "epochs": 2}
 

@@ -6,11 +6,11 @@ import re
 
 from markdown_it import MarkdownIt
 
-from leaderboards.board_page import AT_ONCE, MAIN, ONE_TABLE, board_page
-from leaderboards.curves import ACCURACY
-from leaderboards.fronts import LOSS
-from leaderboards.markup import bars
-from leaderboards.pictures import every_path, pictures
+from leaderboards.numbers.curves import ACCURACY
+from leaderboards.numbers.fronts import LOSS
+from leaderboards.render.board_page import AT_ONCE, MAIN, ONE_TABLE, board_page
+from leaderboards.render.markup import bars
+from leaderboards.render.pictures import every_path, pictures
 
 NO_BREAK = "\u00a0"
 

@@ -5,16 +5,16 @@ import sys
 
 import pytest
 
-from leaderboards.board_page import board_page
-from leaderboards.boards import boards
-from leaderboards.collect import collect
 from leaderboards.errors import BoardError
-from leaderboards.index_page import index_page
-from leaderboards.markup import escape
-from leaderboards.names import variant_name
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.names import variant_name
+from leaderboards.numbers.report import report
 from leaderboards.publish import publish
-from leaderboards.report import report
-from leaderboards.terminal import board_head
+from leaderboards.render.board_page import board_page
+from leaderboards.render.index_page import index_page
+from leaderboards.render.markup import escape
+from leaderboards.render.terminal import board_head
+from leaderboards.sources.collect import collect
 
 
 def rows(board):

@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from leaderboards.__main__ import main
-from leaderboards.compare import compare
 from leaderboards.errors import BoardError
 from leaderboards.export import export
-from leaderboards.statistics import holm, paired
+from leaderboards.numbers.compare import compare
+from leaderboards.numbers.statistics import holm, paired
 
 OLD, NEW = "a1" * 20, "b2" * 20
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leaderboards.collect import collect
-from leaderboards.contrast import contrasts
-from leaderboards.contrast_page import contrast_page
 from leaderboards.errors import BoardError
+from leaderboards.numbers.contrast import contrasts
 from leaderboards.publish import publish
+from leaderboards.render.contrast_page import contrast_page
+from leaderboards.sources.collect import collect
 
 BF16 = {"precision": "bf16"}
 

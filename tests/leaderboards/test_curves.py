@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from mlflow.entities import Metric
 
-from leaderboards.boards import boards
-from leaderboards.collect import collect
-from leaderboards.curves import read_series
 from leaderboards.export import export
-from leaderboards.report import report
-from leaderboards.statistics import bands, estimate
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.curves import read_series
+from leaderboards.numbers.report import report
+from leaderboards.numbers.statistics import bands, estimate
+from leaderboards.sources.collect import collect
 
 NAME = "test/accuracy"
 
@@ -89,7 +89,7 @@ def test_records_have_the_curves_of_their_store_and_are_read_once(store, tmp_pat
         grown(store, "dense", seed, [0.2, 0.3, 0.5])
     export(store.uri, tmp_path / "records", say=list)
     read = []
-    monkeypatch.setattr("leaderboards.recorded._content", lambda path: read.append(path) or path.read_bytes())
+    monkeypatch.setattr("leaderboards.sources.recorded._content", lambda path: read.append(path) or path.read_bytes())
     recorded = reported(f"records:{tmp_path / 'records'}")
     for ours, theirs in zip(recorded[0].rows, reported(store.uri)[0].rows, strict=True):
         assert ours.curves == theirs.curves and ours.curves_against == theirs.curves_against

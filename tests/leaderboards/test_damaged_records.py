@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from soak import cases
 
-from leaderboards.boards import boards
-from leaderboards.collect import collect
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Glossary, Measure
+from leaderboards.numbers.boards import boards
 from leaderboards.publish import publish
 from leaderboards.record import identity_key
-from leaderboards.record_file import LARGEST, RunFile
-from leaderboards.recorded import glossary_text
+from leaderboards.sources.collect import collect
+from leaderboards.sources.record_file import LARGEST, RunFile
+from leaderboards.sources.recorded import glossary_text
 from leaderboards.text import printable
 
 MEASURE = Measure("anytime/cer_rate", "CER rate", "errors", "fraction", better=-1, places=("board", "baseline", "runs"))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from leaderboards.boards import boards
-from leaderboards.collect import collect
 from leaderboards.errors import BoardError
 from leaderboards.glossary import TAG, Measure, to_tags
-from leaderboards.names import page_name, variant_name
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.names import page_name, variant_name
 from leaderboards.publish import publish
+from leaderboards.sources.collect import collect
 
 DEEP = "[" * 3000 + "]" * 3000
 

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from odd_runs import ODD, records_of
 
 from leaderboards.__main__ import main
-from leaderboards.boards import boards
-from leaderboards.formats import FORMATS, publish_formats
-from leaderboards.latex import SPECIAL, escape
-from leaderboards.publish import Reported, reported
-from leaderboards.report import report
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.report import report
+from leaderboards.numbers.reported import Reported, reported
+from leaderboards.render.formats import FORMATS, publish_formats
+from leaderboards.render.latex import SPECIAL, escape
 from leaderboards.text import printable
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / "records"

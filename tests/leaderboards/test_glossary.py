@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import pytest
 
-from leaderboards.board_page import board_page
-from leaderboards.boards import boards
-from leaderboards.collect import collect
 from leaderboards.errors import BoardError
 from leaderboards.glossary import TAG, Glossary, Measure, from_tags, to_tags
-from leaderboards.report import report
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.report import report
+from leaderboards.render.board_page import board_page
+from leaderboards.sources.collect import collect
 
 SPEED = Measure("a/speed", "Speed", "how fast", "m/s", "{:.1f}", 1, "speed", 5, ("board", "runs"))
 SLOTH = Measure("a/sloth", "Sloth", "how slow", "s/m", position=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leaderboards.groups import AVALANCHE, DENSE, GROUPS, OF_STRATEGY, OTHER, PROGRESSIVE, STRUCTURED, group_of
+from leaderboards.numbers.groups import AVALANCHE, DENSE, GROUPS, OF_STRATEGY, OTHER, PROGRESSIVE, STRUCTURED, group_of
 from strategies.registry import STRATEGIES
 
 

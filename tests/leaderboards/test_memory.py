@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from leaderboards.memory import collector_paused
+from leaderboards.sources.memory import collector_paused
 
 
 @pytest.mark.parametrize("running", [True, False])

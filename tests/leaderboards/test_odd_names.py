@@ -11,17 +11,17 @@ from markdown_it import MarkdownIt
 from odd_runs import ODD, records_of
 from soak import cases
 
-from leaderboards.board_page import board_page
-from leaderboards.boards import boards
-from leaderboards.contrast import contrasts
-from leaderboards.contrast_page import contrast_page
 from leaderboards.errors import BoardError
-from leaderboards.index_page import index_page
-from leaderboards.markup import escape, pipe
-from leaderboards.names import contrast_name, page_name, variant_name
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.contrast import contrasts
+from leaderboards.numbers.names import contrast_name, page_name, variant_name
+from leaderboards.numbers.report import report
 from leaderboards.publish import publish
-from leaderboards.report import report
-from leaderboards.terminal import board_head
+from leaderboards.render.board_page import board_page
+from leaderboards.render.contrast_page import contrast_page
+from leaderboards.render.index_page import index_page
+from leaderboards.render.markup import escape, pipe
+from leaderboards.render.terminal import board_head
 from leaderboards.text import LONGEST_SLUG, printable, slug
 
 reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -149,7 +149,7 @@ def test_names_change_no_page_but_for_its_texts(name):
 
 def test_pages_of_odd_names_lie_in_their_folder(tmp_path, monkeypatch):
     odd = "../../<b>a|b</b>\n\x1b[2J" + "x" * 300
-    monkeypatch.setattr("leaderboards.publish.collect", lambda *_, **__: records_of(odd))
+    monkeypatch.setattr("leaderboards.numbers.reported.collect", lambda *_, **__: records_of(odd))
     publish(["any"], tmp_path / "out" / "boards", contrast="precision")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["boards"]

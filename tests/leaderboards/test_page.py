@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from odd_runs import ODD, records_of
 
 from leaderboards.__main__ import main
-from leaderboards.boards import boards
-from leaderboards.page import document as drawn
-from leaderboards.page.document import as_script, document
-from leaderboards.page.payload import MOST_COMPARISONS, MOST_PAIRED, _most_paired
-from leaderboards.publish import reported
-from leaderboards.report import report
+from leaderboards.numbers.boards import boards
+from leaderboards.numbers.report import report
+from leaderboards.numbers.reported import reported
+from leaderboards.render.page import document as drawn
+from leaderboards.render.page.document import as_script, document
+from leaderboards.render.page.payload import MOST_COMPARISONS, MOST_PAIRED, _most_paired
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / "records"
 
@@ -135,7 +135,7 @@ def test_names_from_outside_are_data_alone(monkeypatch):
 
 def test_without_what_draws_it_the_page_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
-    for name in [name for name in sys.modules if name.startswith("leaderboards.page.")]:
+    for name in [name for name in sys.modules if name.startswith("leaderboards.render.page.")]:
         monkeypatch.delitem(sys.modules, name)
     options = ["--tracking-uri", f"records:{PUBLISHED}", "--html", str(tmp_path / "page.html")]
     result = CliRunner().invoke(main, options)

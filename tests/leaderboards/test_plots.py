@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from matplotlib import style
 from mlflow.entities import Metric
 
-from leaderboards.curves import ACCURACY, ERRORS
-from leaderboards.fronts import LOSS
-from leaderboards.pictures import every_path, path_of, pictures
-from leaderboards.plots import APART, COLOURS, FONTS, draw, spread
+from leaderboards.numbers.curves import ACCURACY, ERRORS
+from leaderboards.numbers.fronts import LOSS
+from leaderboards.numbers.report import DRAWN
 from leaderboards.publish import publish
-from leaderboards.report import DRAWN
+from leaderboards.render.pictures import every_path, path_of, pictures
+from leaderboards.render.plots import APART, COLOURS, FONTS, draw, spread
 from leaderboards.text import printable
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from leaderboards.boards import boards
-from leaderboards.collect import collect
+from leaderboards.numbers.boards import boards
 from leaderboards.record import identity_key
+from leaderboards.sources.collect import collect
 
 PARTS = {"protocol": {"b": 1, "a": 2}, "variant": {"strategy": "APP"}, "seed": 3, "data_fingerprint": "f"}
 

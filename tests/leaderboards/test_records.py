@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from mlflow.entities import Metric
 
 from leaderboards.__main__ import main
-from leaderboards.collect import collect
 from leaderboards.errors import BoardError
 from leaderboards.export import export
 from leaderboards.publish import publish
-from leaderboards.record_file import RunFile
-from leaderboards.trajectories import trajectories
+from leaderboards.sources.collect import collect
+from leaderboards.sources.record_file import RunFile
+from leaderboards.sources.trajectories import trajectories
 
 EARLIER = {"earlier": json.dumps({"optimizer": "sgd"})}
 
@@ -277,7 +277,7 @@ def test_wrong_use_is_one_line_and_writes_nothing(store, tmp_path, monkeypatch, 
 
 
 def test_runs_are_not_tracked_in_records(tmp_path):
-    from leaderboards.addresses import check_address
+    from leaderboards.sources.addresses import check_address
 
     with pytest.raises(BoardError, match="cannot be tracked in records"):
         check_address(f"records:{tmp_path}")

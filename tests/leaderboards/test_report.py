@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboards.fronts import pareto
-from leaderboards.report import DRAWN
+from leaderboards.numbers.fronts import pareto
+from leaderboards.numbers.report import DRAWN
 
 RATE, BYTES, ACCURACY = "anytime/cer_rate", "size/bytes_bitmask", "test/accuracy"
 

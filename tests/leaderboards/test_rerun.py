@@ -12,8 +12,8 @@ import pytest
 from benchmark.command.options import collect_given
 from benchmark.config.profiles import PROFILES, resolve
 from benchmark.run import main
-from leaderboards.collect import collect
-from leaderboards.rerun import OPTIONS, rerun_command
+from leaderboards.render.rerun import OPTIONS, rerun_command
+from leaderboards.sources.collect import collect
 from strategies.registry import OPTIONS as DECLARED
 from strategies.registry import STRATEGIES
 

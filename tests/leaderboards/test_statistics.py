@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from leaderboards.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
+from leaderboards.numbers.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
 
 
 def test_interval_by_hand():

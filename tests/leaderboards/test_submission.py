@@ -12,7 +12,7 @@ from odd_runs import ODD
 
 from leaderboards.__main__ import main
 from leaderboards.record import identity_key
-from leaderboards.recorded import RecordedRuns
+from leaderboards.sources.recorded import RecordedRuns
 from leaderboards.submission import GUIDE, defects
 
 RECORDS = Path(__file__).parents[2] / "leaderboards" / "published" / "records"

@@ -6,7 +6,7 @@ import pytest
 from mlflow.entities import Metric
 
 from leaderboards.errors import BoardError
-from leaderboards.trajectories import trajectories
+from leaderboards.sources.trajectories import trajectories
 
 
 def test_series_come_in_order_and_of_repeated_points_the_last_counts(store):

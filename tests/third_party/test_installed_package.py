@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from commands import environment_of
 
-from leaderboards.collect import collect
+from leaderboards.sources.collect import collect
 
 PACKAGE = Path(__file__).parent / "package"
 

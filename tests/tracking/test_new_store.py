@@ -26,7 +26,7 @@ from benchmark.recording import creation
 from benchmark.recording.record import RunRecord
 from benchmark.recording.store import Store, check_place
 from leaderboards.glossary import from_tags
-from leaderboards.soundness import flaw
+from leaderboards.sources.soundness import flaw
 
 FORKED = get_context("fork")
 """Children that have their libraries already."""

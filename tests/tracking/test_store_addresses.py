@@ -15,9 +15,9 @@ from benchmark.errors import UsageError
 from benchmark.recording.record import RunRecord
 from benchmark.recording.store import Store, check_place
 from leaderboards.__main__ import main as leaderboards
-from leaderboards.addresses import sqlite_address, sqlite_file
-from leaderboards.collect import collect
 from leaderboards.errors import BoardError
+from leaderboards.sources.addresses import sqlite_address, sqlite_file
+from leaderboards.sources.collect import collect
 
 FOLDERS = ["100%", "a%20b", "what? #1", "a?b=c&d", "für 剪枝", "a@b:c+d", 'it\'s "so";,!']
 

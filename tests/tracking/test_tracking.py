@@ -25,7 +25,7 @@ from benchmark.recording.store import Store
 from benchmark.running.prepare import prepare
 from benchmark.streams.build import build_stream
 from benchmark.streams.protocols.alma import alma_scenario
-from leaderboards.collect import collect
+from leaderboards.sources.collect import collect
 
 
 @pytest.fixture(scope="module")

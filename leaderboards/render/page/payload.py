@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from leaderboards.board_page import SHOWN_FIRST
-from leaderboards.boards import Board
-from leaderboards.curves import ACCURACY, ERRORS, Curve
-from leaderboards.fronts import pareto
 from leaderboards.glossary import DEFAULT_SORT, Measure
-from leaderboards.pairs import paired_rows
-from leaderboards.report import BASELINE, MARGIN, PROVENANCE, Report, RowReport, Tested
-from leaderboards.rerun import READ, rerun_command
-from leaderboards.statistics import Estimate
+from leaderboards.numbers.boards import Board
+from leaderboards.numbers.curves import ACCURACY, ERRORS, Curve
+from leaderboards.numbers.fronts import pareto
+from leaderboards.numbers.pairs import paired_rows
+from leaderboards.numbers.report import BASELINE, MARGIN, PROVENANCE, Report, RowReport, Tested
+from leaderboards.numbers.statistics import Estimate
+from leaderboards.render.board_page import SHOWN_FIRST
+from leaderboards.render.rerun import READ, rerun_command
 from leaderboards.text import printable
 
 MAIN = ("cer_rate", "accuracy", "gap_clean", "mean_density", "bytes")

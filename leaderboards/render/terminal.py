@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
-from leaderboards.compare import Changes
 from leaderboards.glossary import Measure
-from leaderboards.markup import signed
-from leaderboards.report import Report
-from leaderboards.statistics import Estimate
+from leaderboards.numbers.compare import Changes
+from leaderboards.numbers.report import Report
+from leaderboards.numbers.statistics import Estimate
+from leaderboards.render.markup import signed
 from leaderboards.text import printable
 
 SHOWN = ("cer_rate", "accuracy", "gap_clean", "mean_density", "density")

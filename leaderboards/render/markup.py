@@ -14,9 +14,9 @@ from dataclasses import replace
 import pandas as pd
 from tabulate import tabulate
 
-from leaderboards.boards import Board
 from leaderboards.glossary import Measure
-from leaderboards.statistics import Estimate
+from leaderboards.numbers.boards import Board
+from leaderboards.numbers.statistics import Estimate
 from leaderboards.text import printable
 
 MARKS = r"""

@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from leaderboards.addresses import RECORDS
-from leaderboards.boards import Board, Row, boards
-from leaderboards.collect import Records, collect
 from leaderboards.console import say
-from leaderboards.contrast import Line, compared_rows, correct
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Measure
-from leaderboards.names import row_name
+from leaderboards.numbers.boards import Board, Row, boards
+from leaderboards.numbers.contrast import Line, compared_rows, correct
+from leaderboards.numbers.names import row_name
+from leaderboards.sources.addresses import RECORDS
+from leaderboards.sources.collect import Records, collect
 
 COMMIT = re.compile(r"[0-9a-f]{4,40}")
 
@@ -67,7 +67,8 @@ def compare(
     Args:
         first, second: both addresses of sources (with ``://``, or ``records:DIR``); or both names of rows, or of
             strategies that have one row; or both commits, or beginnings of these.
-        tracking_uris, experiment: where rows and commits are looked up, see :func:`leaderboards.collect.collect`.
+        tracking_uris, experiment: where rows and commits are looked up, see
+            :func:`leaderboards.sources.collect.collect`.
         say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Raises:

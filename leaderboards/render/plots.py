@@ -21,10 +21,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from leaderboards.curves import Curve
-from leaderboards.fronts import LOSS
-from leaderboards.pictures import DENSITY, SCHEMES, Picture, drawn_rows, path_of, pictures
-from leaderboards.report import BASELINE, Report, RowReport
+from leaderboards.numbers.curves import Curve
+from leaderboards.numbers.fronts import LOSS
+from leaderboards.numbers.report import BASELINE, Report, RowReport
+from leaderboards.render.pictures import DENSITY, SCHEMES, Picture, drawn_rows, path_of, pictures
 from leaderboards.text import printable
 
 SIZE = (7.5, 4.2)

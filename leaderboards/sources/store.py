@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine
 
-from leaderboards.addresses import check_address, is_database, sqlite_file
 from leaderboards.errors import BoardError
-from leaderboards.soundness import flaw
+from leaderboards.sources.addresses import check_address, is_database, sqlite_file
+from leaderboards.sources.soundness import flaw
 
 FOREIGN = ("sqlalchemy", "alembic", "sqlite3")
 """Packages whose errors MLflow lets through; they share no base with its own."""

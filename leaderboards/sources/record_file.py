@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from leaderboards.record import identity_key
-from leaderboards.rows import Described, Fields, ProtocolFields, Started, VariantFields
+from leaderboards.sources.rows import Described, Fields, ProtocolFields, Started, VariantFields
 
 SCHEMA_VERSION = 1
 

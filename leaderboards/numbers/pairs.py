@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from leaderboards.boards import Row
 from leaderboards.glossary import Measure
-from leaderboards.statistics import Comparison, paired
+from leaderboards.numbers.boards import Row
+from leaderboards.numbers.statistics import Comparison, paired
 
 
 def paired_rows(rows: Sequence[Row], measure: Measure) -> list[Comparison | None]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from leaderboards.contrast import ALL, Contrast, Line
 from leaderboards.glossary import Measure
-from leaderboards.index_page import INDEXED
-from leaderboards.markup import cell, code, escape, explained, images, pipe, provenance_list, signed, value_text
-from leaderboards.report import parting_fields, provenance
+from leaderboards.numbers.contrast import ALL, Contrast, Line
+from leaderboards.numbers.report import parting_fields, provenance
+from leaderboards.render.index_page import INDEXED
+from leaderboards.render.markup import cell, code, escape, explained, images, pipe, provenance_list, signed, value_text
 
 
 def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:

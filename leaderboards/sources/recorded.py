@@ -16,8 +16,8 @@ from pydantic_core import from_json
 
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Glossary, from_fields
-from leaderboards.record_file import LARGEST, SCHEMA_VERSION, RunFile, as_text
-from leaderboards.rows import LONGEST_REASON, Found, Point, reason, row
+from leaderboards.sources.record_file import LARGEST, SCHEMA_VERSION, RunFile, as_text
+from leaderboards.sources.rows import LONGEST_REASON, Found, Point, reason, row
 from leaderboards.text import printable
 
 GLOSSARY = "glossary.json"
@@ -33,7 +33,7 @@ class RecordedRuns:
     folder: Path
 
     def runs(self, experiment: str | None) -> Found:
-        """See :class:`leaderboards.rows.Source`.
+        """See :class:`leaderboards.sources.rows.Source`.
 
         Raises:
             BoardError: also where an experiment is asked for: records belong to none.
@@ -45,7 +45,7 @@ class RecordedRuns:
         return Found([_row(one) for one in files.values()], damaged, glossary)
 
     def series(self, run_ids: Iterable[str], metrics: Iterable[str]) -> list[Point]:
-        """See :class:`leaderboards.rows.Source`."""
+        """See :class:`leaderboards.sources.rows.Source`."""
         self.glossary()
         known = {one.run_id: one.metrics for one in self.files()[0].values()}
         points: list[Point] = []

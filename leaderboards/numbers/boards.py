@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.collect import Records, latest_per_seed
 from leaderboards.errors import BoardError
 from leaderboards.glossary import DEFAULT_SORT, Glossary, Measure
-from leaderboards.names import page_name, row_name
-from leaderboards.rows import METRIC
-from leaderboards.statistics import Estimate, estimates_of
+from leaderboards.numbers.names import page_name, row_name
+from leaderboards.numbers.statistics import Estimate, estimates_of
+from leaderboards.sources.collect import Records, latest_per_seed
+from leaderboards.sources.rows import METRIC
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def boards(
     """Group runs into boards; runs share one only if stream, images and protocol agree.
 
     Args:
-        records: what :func:`leaderboards.collect.collect` returned.
+        records: what :func:`leaderboards.sources.collect.collect` returned.
         sort: key or name of the measure that orders the rows; rows that lack it come last.
         reverse: worst first.
         across: protocol fields to compare across: they move from the board's heading to the rows' names.

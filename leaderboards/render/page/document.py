@@ -13,9 +13,9 @@ from typing import Any
 
 import vl_convert
 
-from leaderboards.page.charts import charts
-from leaderboards.page.payload import payload
-from leaderboards.report import Report
+from leaderboards.numbers.report import Report
+from leaderboards.render.page.charts import charts
+from leaderboards.render.page.payload import payload
 
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
@@ -29,7 +29,7 @@ UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "
 
 def document(reports: Sequence[Report]) -> str:
     """The page of some boards, complete: HTML of one file. The same reports give the same page."""
-    part = files("leaderboards.page")
+    part = files("leaderboards.render.page")
     program, style = ((part / name).read_text("utf-8") for name in ("page.js", "page.css"))
     scripts = [_libraries(), program]
     return Template((part / "page.html").read_text("utf-8")).substitute(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboards.curves import ACCURACY, ERRORS
-from leaderboards.report import BASELINE, Report, RowReport
+from leaderboards.numbers.curves import ACCURACY, ERRORS
+from leaderboards.numbers.report import BASELINE, Report, RowReport
 
 SCHEMES = ("light", "dark")
 """Of colours: a reader's browser chooses."""

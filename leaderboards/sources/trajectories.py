@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from leaderboards.sources import source
+from leaderboards.sources.source import source
 
 COLUMNS = ("run_id", "metric", "step", "value")
 

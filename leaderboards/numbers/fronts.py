@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from leaderboards.boards import Board
 from leaderboards.glossary import Measure
+from leaderboards.numbers.boards import Board
 
 LOSS = "anytime/cer_rate"
 """Metric that costs are weighed against: the rate of cumulative errors."""

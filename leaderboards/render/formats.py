@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.files import write_all
-from leaderboards.latex import board_table
-from leaderboards.publish import Reported
-from leaderboards.tables import name_of, tables
+from leaderboards.numbers.reported import Reported
+from leaderboards.render.files import write_all
+from leaderboards.render.latex import board_table
+from leaderboards.render.tables import name_of, tables
 from leaderboards.text import printable
 
 FORMULA = ("=", "+", "-", "@", "\t")
@@ -22,10 +22,10 @@ FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def publish_formats(found: Reported, folder: Path, formats: Iterable[str]) -> list[str]:
-    """Write what :func:`leaderboards.publish.reported` found in some formats of :data:`FORMATS`.
+    """Write what :func:`leaderboards.numbers.reported.reported` found in some formats of :data:`FORMATS`.
 
     ``csv``, ``parquet`` and ``json`` are the files ``rows``, ``runs`` and ``series`` of
-    :class:`leaderboards.tables.Tables`; ``latex`` is a file a board.
+    :class:`leaderboards.render.tables.Tables`; ``latex`` is a file a board.
 
     Returns:
         Names of the files.

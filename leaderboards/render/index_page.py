@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.markup import cell, escape, link, pipe, value_text
-from leaderboards.names import contrast_name
-from leaderboards.report import Report, parting_fields
+from leaderboards.numbers.names import contrast_name
+from leaderboards.numbers.report import Report, parting_fields
+from leaderboards.render.markup import cell, escape, link, pipe, value_text
 
 INDEXED = ("megabatches", "shots", "replay", "model", "epochs")
 

@@ -15,12 +15,22 @@ from mlflow.store.tracking.dbmodels.models import SqlMetric
 from pydantic import Field, Json, ValidationError
 from sqlalchemy import create_engine, select
 
-from leaderboards.addresses import is_database
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Glossary, from_tags
 from leaderboards.record import PREFIX
-from leaderboards.rows import Described, Fields, Found, Point, ProtocolFields, Started, VariantFields, reason, row
-from leaderboards.store import reading
+from leaderboards.sources.addresses import is_database
+from leaderboards.sources.rows import (
+    Described,
+    Fields,
+    Found,
+    Point,
+    ProtocolFields,
+    Started,
+    VariantFields,
+    reason,
+    row,
+)
+from leaderboards.sources.store import reading
 
 PAGE = 1000
 
@@ -49,7 +59,7 @@ class TrackedRuns:
     uri: str
 
     def runs(self, experiment: str | None) -> Found:
-        """See :class:`leaderboards.rows.Source`."""
+        """See :class:`leaderboards.sources.rows.Source`."""
         rows: list[dict[str, Any]] = []
         damaged: dict[str, str] = {}
         glossary = Glossary()
@@ -83,7 +93,7 @@ class TrackedRuns:
         return Found(rows, damaged, glossary)
 
     def series(self, run_ids: Iterable[str], metrics: Iterable[str]) -> list[Point]:
-        """See :class:`leaderboards.rows.Source`; of several points of one step the one that was logged last counts."""
+        """See :class:`leaderboards.sources.rows.Source`; of several points of one step the last logged one counts."""
         asked_metrics = list(metrics)
         with reading(self.uri) as client:
             if is_database(self.uri):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.boards import Board, Row
-from leaderboards.collect import Records
-from leaderboards.statistics import estimates_of
+from leaderboards.numbers.boards import Board, Row
+from leaderboards.numbers.statistics import estimates_of
+from leaderboards.sources.collect import Records
 
 ACCURACY, ERRORS = "test/accuracy", "test/errors"
 

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from leaderboards.boards import Board, Row, boards
-from leaderboards.collect import Records
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Measure
-from leaderboards.names import row_name
+from leaderboards.numbers.boards import Board, Row, boards
+from leaderboards.numbers.names import row_name
+from leaderboards.numbers.statistics import Comparison, Estimate, estimate, holm, paired
 from leaderboards.record import EARLIER
-from leaderboards.statistics import Comparison, Estimate, estimate, holm, paired
+from leaderboards.sources.collect import Records
 
 TIME = "time/train_seconds"
 """Metric whose ratios are shown beside the comparisons."""
@@ -85,7 +85,7 @@ def contrasts(records: Records, field: str) -> list[Contrast]:
     this order.
 
     Args:
-        records: what :func:`leaderboards.collect.collect` returned, not empty.
+        records: what :func:`leaderboards.sources.collect.collect` returned, not empty.
         field: of the protocol.
 
     Raises:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from leaderboards.glossary import Glossary
 from leaderboards.record import EARLIER, identity_key
-from leaderboards.rows import METRIC, Source
-from leaderboards.sources import source
+from leaderboards.sources.rows import METRIC, Source
+from leaderboards.sources.source import source
 
 
 @dataclass(frozen=True)

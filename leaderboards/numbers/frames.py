@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.collect import collect, latest_per_seed
-from leaderboards.names import row_name
-from leaderboards.rows import METRIC
-from leaderboards.trajectories import trajectories
+from leaderboards.numbers.names import row_name
+from leaderboards.sources.collect import collect, latest_per_seed
+from leaderboards.sources.rows import METRIC
+from leaderboards.sources.trajectories import trajectories
 
 FLAT = ("protocol", "variant")
 """Columns that hold dictionaries -> a column a field."""
@@ -48,6 +48,6 @@ def frames(source: str, *, experiment: str | None = None) -> Frames:
 
 
 def flat(run: dict[Any, Any]) -> dict[Any, Any]:
-    """A run of :class:`leaderboards.collect.Records` without dictionaries: a column a field."""
+    """A run of :class:`leaderboards.sources.collect.Records` without dictionaries: a column a field."""
     kept = {name: value for name, value in run.items() if name not in (*FLAT, *FOR_READERS)}
     return kept | {f"{column}.{field}": value for column in FLAT for field, value in run[column].items()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 from leaderboards.glossary import Measure
-from leaderboards.report import BASELINE, Report
-from leaderboards.statistics import Estimate
-from leaderboards.terminal import SHOWN
+from leaderboards.numbers.report import BASELINE, Report
+from leaderboards.numbers.statistics import Estimate
+from leaderboards.render.terminal import SHOWN
 from leaderboards.text import printable
 
 SPECIAL = {

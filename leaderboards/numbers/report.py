@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.boards import Board, Row
-from leaderboards.curves import Curve, Series, curves, differences
-from leaderboards.fronts import LOSS, Front, fronts
 from leaderboards.glossary import Measure
-from leaderboards.groups import GROUPS, group_of
-from leaderboards.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
+from leaderboards.numbers.boards import Board, Row
+from leaderboards.numbers.curves import Curve, Series, curves, differences
+from leaderboards.numbers.fronts import LOSS, Front, fronts
+from leaderboards.numbers.groups import GROUPS, group_of
+from leaderboards.numbers.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
 
 BASELINE = "dense"
 """Strategy that the others are compared with, seed by seed."""
@@ -92,8 +92,8 @@ class Tested:
         corrected: p value of the t test; None where there is nothing to test.
         equivalence: p value of the test that the difference is no smaller than :data:`MARGIN`; None also for what is
             no fraction.
-        seeds_needed: by :func:`leaderboards.statistics.seeds_needed`, for a difference of :data:`MARGIN`; None also
-            where they are too many.
+        seeds_needed: by :func:`leaderboards.numbers.statistics.seeds_needed`, for a difference of :data:`MARGIN`; None
+            also where they are too many.
     """
 
     comparison: Comparison
@@ -123,7 +123,7 @@ class RowReport:
         against_baseline: key of a measure -> difference; empty for the baseline itself or where there is none.
         runs: each of its runs, by seed.
         emptied: seeds whose network has lost a whole layer in the end.
-        group: one of :data:`leaderboards.groups.GROUPS`.
+        group: one of :data:`leaderboards.numbers.groups.GROUPS`.
         bytes_ratio: bytes of the stored network, divided by those of the dense one; None if they are not recorded.
         curves: metric -> its curve over the megabatches.
         curves_against: metric -> curve of the paired differences from the baseline; as ``against_baseline``.
@@ -160,11 +160,11 @@ class Report:
         provenance: what -> the different values that occur, sorted.
         started: when the first and the last of the runs began (UTC).
         older_protocol: the board's version of the protocol, where other boards of the store have a newer one.
-        fronts: Pareto fronts of those of :data:`leaderboards.fronts.COSTS` in which rows differ.
+        fronts: Pareto fronts of those of :data:`leaderboards.numbers.fronts.COSTS` in which rows differ.
         drawn: ranks of the rows that figures show: the baseline and the first of each group, then the first of the
             others, :data:`DRAWN` at most.
-        leaders: ranks of the rows with the lowest :data:`leaderboards.fronts.LOSS` and of those that are not told
-            apart from it, the lowest first; none where all are equal.
+        leaders: ranks of the rows with the lowest :data:`leaderboards.numbers.fronts.LOSS` and of those that are not
+            told apart from it, the lowest first; none where all are equal.
         untested: ranks of rows that share fewer than two seeds with the first leader.
     """
 
@@ -189,7 +189,7 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
     Args:
         board: what was grouped.
         newest_protocol: the newest version among the boards it is shown with.
-        series: of its runs, see :func:`leaderboards.curves.read_series`; without them there are no curves.
+        series: of its runs, see :func:`leaderboards.numbers.curves.read_series`; without them there are no curves.
     """
     series = series or {}
     glossary = board.glossary

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.curves import Series
-from leaderboards.frames import flat
-from leaderboards.report import Report, RowReport
-from leaderboards.trajectories import COLUMNS
+from leaderboards.numbers.curves import Series
+from leaderboards.numbers.frames import flat
+from leaderboards.numbers.report import Report, RowReport
+from leaderboards.sources.trajectories import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Tables:
             metric), ``key``, ``mean``, ``margin`` (half the width of the 95 % t interval; missing for one seed),
             ``seeds``, ``best``, and, where there is a baseline, the paired ``difference`` from it,
             ``difference_margin``, ``difference_seeds``, ``p`` of its t test and ``p_holm``.
-        runs: a row a run: ``board``, ``run_id``, ``name``, and the columns of :class:`leaderboards.frames.Frames`.
+        runs: a row a run: ``board``, ``run_id``, ``name``, and the columns of
+            :class:`leaderboards.numbers.frames.Frames`.
         series: a row a point, of what boards draw: ``board``, ``run_id``, ``metric``, ``step`` (the megabatch),
             ``value``.
     """

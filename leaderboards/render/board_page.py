@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from leaderboards.boards import Board
-from leaderboards.curves import ACCURACY
-from leaderboards.fronts import LOSS, Front
 from leaderboards.glossary import Measure
-from leaderboards.groups import GROUPS
-from leaderboards.markup import (
+from leaderboards.numbers.boards import Board
+from leaderboards.numbers.curves import ACCURACY
+from leaderboards.numbers.fronts import LOSS, Front
+from leaderboards.numbers.groups import GROUPS
+from leaderboards.numbers.report import BASELINE, LEVEL, MARGIN, STORED_BYTES, Report, RowReport, Tested
+from leaderboards.numbers.statistics import MOST_SEEDS
+from leaderboards.render.markup import (
     NO_BREAK,
     bars,
     cell,
@@ -26,9 +28,7 @@ from leaderboards.markup import (
     provenance_list,
     value_text,
 )
-from leaderboards.pictures import Picture, path_of, pictures
-from leaderboards.report import BASELINE, LEVEL, MARGIN, STORED_BYTES, Report, RowReport, Tested
-from leaderboards.statistics import MOST_SEEDS
+from leaderboards.render.pictures import Picture, path_of, pictures
 
 SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs", "batch_size", "resolution")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from leaderboards.addresses import records_folder
-from leaderboards.recorded import RecordedRuns
-from leaderboards.rows import Source
-from leaderboards.tracked import TrackedRuns
+from leaderboards.sources.addresses import records_folder
+from leaderboards.sources.recorded import RecordedRuns
+from leaderboards.sources.rows import Source
+from leaderboards.sources.tracked import TrackedRuns
 
 
 def source(uri: str) -> Source:

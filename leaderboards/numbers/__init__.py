@@ -1,0 +1,1 @@
+"""Every number of the boards, computed once from the table of runs."""
