@@ -18,7 +18,7 @@ from statistics import fmean
 import pandas as pd
 
 from leaderboards import load
-from leaderboards.statistics import Comparison, Estimate, holm, paired
+from leaderboards.numbers.statistics import Comparison, Estimate, holm, paired
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "leaderboards" / "published" / "records"

@@ -22,7 +22,9 @@ def answer(monkeypatch):
 
 
 def test_the_page_is_what_the_records_give(answer):
-    assert answer.page(answer.RECORDS) == answer.PAGE.read_text(encoding="utf-8"), "python campaigns/answer.py writes it"
+    assert answer.page(answer.RECORDS) == answer.PAGE.read_text(encoding="utf-8"), (
+        "python campaigns/answer.py writes it"
+    )
 
 
 def test_another_record_gives_another_page(answer, tmp_path):
