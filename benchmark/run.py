@@ -59,6 +59,7 @@ def main(
     jobs: int,
     slim: bool,
     profile_trace: bool,
+    plot: bool,
     dry_run: bool,
     list_all: bool,
     **options: Any,
@@ -86,7 +87,9 @@ def main(
             click.echo(session.preview(runs, Policy(**policy)))
             return
         engine = local(jobs, interruption)
-        failed = session.execute(runs, engine=engine, slim=slim, profile_trace=profile_trace, policy=Policy(**policy))
+        failed = session.execute(
+            runs, engine=engine, slim=slim, profile_trace=profile_trace, plot=plot, policy=Policy(**policy)
+        )
     sys.exit(1 if failed else 0)
 
 

@@ -116,6 +116,7 @@ def main(
     retries: int,
     slim: bool,
     profile_trace: bool,
+    plot: bool,
     dry_run: bool,
     **options: Any,
 ) -> None:
@@ -160,6 +161,7 @@ def main(
             part=part,
             slim=slim,
             profile_trace=profile_trace,
+            plot=plot,
             policy=Policy(**policy),
         )
     sys.exit(1 if failed else 0)

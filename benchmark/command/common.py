@@ -73,6 +73,12 @@ EXTRAS = (
         is_flag=True,
         help="also write a trace of some training steps, which a browser's trace viewer opens",
     ),
+    click.option(
+        "--plot",
+        cls=HeadedOption,
+        is_flag=True,
+        help="also draw the figures of the boards, light and dark; those of a campaign go into the store, too",
+    ),
 )
 """Files that are written beside the usual ones."""
 

@@ -36,11 +36,15 @@ from benchmark.running.course import Course, Policy
 from benchmark.running.prepare import Prepared, prepare
 from benchmark.streams.loading.images import StreamData
 from leaderboards.errors import BoardError
+from leaderboards.numbers.report import Report
 from leaderboards.publish import publish
 from leaderboards.render.terminal import board_head
 from leaderboards.sources.addresses import sqlite_file
 from leaderboards.sources.store import reaching, reading
 from strategies.registry import PRUNING, STRATEGIES
+
+BOARDS = "boards"
+"""Folder, among the files of a campaign's run, of its boards."""
 
 MANY = 5
 """Runs about which the same is said one by one."""
@@ -152,14 +156,15 @@ class Session:
         part: Part | None = None,
         slim: bool = False,
         profile_trace: bool = False,
+        plot: bool = False,
         policy: Policy | None = None,
     ) -> int:
         """Check all runs, then carry out what is not done with ``engine``; returns how many were not recorded.
 
         The runs of a ``campaign`` belong to one run of the store, whichever commands carry them out; with ``part`` this
         one takes some of them. ``slim`` records the networks that lose whole channels without them, too;
-        ``profile_trace`` a profile of some training steps of each run. ``policy`` says what is done about runs that
-        were begun before.
+        ``profile_trace`` a profile of some training steps of each run; with ``plot`` the boards have figures, and the
+        run of a campaign has its boards as files. ``policy`` says what is done about runs that were begun before.
 
         Raises:
             UsageError: a run cannot start; none has been started then.
@@ -207,7 +212,10 @@ class Session:
                 # A run that another process has under way has neither failed nor finished.
                 failed += run_id is None and not (isinstance(outcome, Left) and not outcome.failed)
         if finished:
-            self._publish(store, finished if len(planned) > 1 else [])
+            reports = self._publish(store, finished if len(planned) > 1 else [], plot)
+            if plot and campaign is not None and place.parent is not None:
+                own = [one.board.file_name for one in reports if not set(finished).isdisjoint(one.board.runs.run_id)]
+                self._keep_boards(store, place.parent, own)
         return failed
 
     def _survey(self, prepared: Sequence[Prepared], store: Store, place: Place) -> list[Course]:
@@ -254,12 +262,12 @@ class Session:
     def _why(self, stream: str) -> str:
         return f" (no images of it in {self.data_root}/, and no public download; --data real explains)"
 
-    def _publish(self, store: Store, compared: Collection[str]) -> None:
+    def _publish(self, store: Store, compared: Collection[str], plot: bool) -> list[Report]:
         """Refresh the boards, and show the heads of those that the ``compared`` runs, by their ids, are on."""
         folder = self.output / "leaderboards"
         try:
             with impatient(LONGEST_TIMEOUT):
-                reports = publish([store.uri], folder, experiment=self.experiment, say=say)
+                reports = publish([store.uri], folder, experiment=self.experiment, figures=plot, say=say)
         except BoardError as error:
             raise UsageError(
                 f"the runs are tracked in {store.uri}, but their boards were not written: {error}"
@@ -269,6 +277,18 @@ class Session:
                 click.echo(f"\n{board_head(report)}\n")
         click.echo(f"MLflow store:  {store.uri}")
         click.echo(f"Leaderboards:  {folder / 'README.md'}")
+        return reports
+
+    def _keep_boards(self, store: Store, run_id: str, pages: Sequence[str]) -> None:
+        """Make boards, by the names of their pages, files of a run of the store."""
+        folder = self.output / "leaderboards"
+        try:
+            with reaching(store.uri), impatient(LONGEST_TIMEOUT):
+                for page in pages:
+                    store.client.log_artifact(run_id, str(folder / page), BOARDS)
+                    store.client.log_artifacts(run_id, str(folder / Path(page).stem), f"{BOARDS}/{Path(page).stem}")
+        except (BoardError, OSError) as error:
+            say(f"Note: the boards are in {folder}, and could not be put into the store: {error}.")
 
 
 def show(outcomes: Iterable[tuple[Job, Outcome]], jobs: int) -> Iterator[Outcome]:

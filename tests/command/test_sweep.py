@@ -89,6 +89,21 @@ def test_all_commands_of_a_campaign_share_one_parent_and_do_nothing_twice(sweep,
     assert status()[1] == "trial: 4 runs, 4 finished\n"
 
 
+def test_with_figures_the_run_of_the_campaign_has_its_boards_as_files(sweep, tmp_path):
+    code, _, err = sweep("--plot", "--strategy", "dense")
+    assert code == 0, err
+    client, parent, _ = found_in(store_of(tmp_path / "results"))
+    [page] = [one.path for one in client.list_artifacts(parent.info.run_id, "boards") if not one.is_dir]
+    [folder] = [one.path for one in client.list_artifacts(parent.info.run_id, "boards") if one.is_dir]
+    assert page == f"{folder}.md"
+    figures = {one.path.rsplit("/")[-1] for one in client.list_artifacts(parent.info.run_id, folder)}
+    assert {"accuracy-light.svg", "accuracy-dark.svg"} <= figures
+    text = (tmp_path / "results" / "leaderboards" / page.removeprefix("boards/")).read_text()
+    assert "accuracy-light.svg" in text
+    assert sweep("--strategy", "dense")[0] == 0
+    assert not list((tmp_path / "results" / "leaderboards").rglob("*.svg")), "none that later runs are not in"
+
+
 def test_a_command_that_asks_for_some_of_the_runs_does_not_shorten_the_list(sweep, status):
     assert sweep("--seed", "0")[0] == 0
     assert status("trial")[1].startswith("trial: 2 runs, 2 finished\n")
