@@ -67,8 +67,7 @@ def at_once(
         say(f"{processes} runs at once, threads of each: {threads}")
         try:
             if STARTING.get_start_method() == "forkserver":
-                with _inherited(threads):
-                    ensure_running()
+                _await_forkserver(threads)
             while waiting or busy:
                 while waiting and len(busy) < processes:
                     worker = next((one for one in workers if one not in busy.values()), None)
@@ -90,6 +89,33 @@ def at_once(
             left = [worker for worker in workers if worker.is_busy]
             if left:
                 _close_runs(store, left, "KILLED", "interrupted")
+
+
+def _await_forkserver(threads: int) -> None:
+    """Wait until processes start at once, which takes an import of all libraries.
+
+    An interruption ends the waiting, but not the start of a process that has been asked for: that one must be none that
+    would miss this one.
+    """
+    ready = threading.Event()
+
+    def start_one() -> None:
+        try:
+            process = STARTING.Process(target=_nothing, daemon=True)
+            process.start()
+            process.join()
+        finally:
+            # Also where none can be started: the next one to try says why.
+            ready.set()
+
+    with _inherited(threads):
+        ensure_running()
+    threading.Thread(target=start_one, daemon=True).start()
+    ready.wait()
+
+
+def _nothing() -> None:
+    """The work of a process that shows that others can be started."""
 
 
 class _Worker:

@@ -135,7 +135,7 @@ def test_runs_under_way_tell_how_far_they_are_and_failures_why(sweep, status, tm
     code, out, _ = status("trial")
     lines = out.splitlines()
     assert code == 1 and lines[0] == "trial: 4 runs, 2 finished, 1 under way, 1 failed"
-    assert "megabatch 1 of 2, epoch 1 of 1, about" in lines[1] and lines[1].endswith("hours left")
+    assert "megabatch 1 of 2, epoch 1 of 1, about" in lines[1] and lines[1].endswith("days left")
     assert lines[2].startswith("  failed: digits ") and lines[2].endswith(": diverged at megabatch 1, epoch 1")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -141,3 +143,20 @@ def reported():
         return report(board, series=series)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def real_records(tmp_path_factory):
+    """A folder of 35 published records: dense and six pruners at a density of .05, five seeds each, one board."""
+    published = Path(__file__).parents[2] / "leaderboards" / "published" / "records"
+    folder = tmp_path_factory.mktemp("records")
+    shutil.copy(published / "glossary.json", folder)
+    for pattern in (
+        "fashion_mnist-real-b10-*/dense-s?-*.json",
+        "fashion_mnist-real-b10-*/*-density-0-05-s[0-4]-*.json",
+    ):
+        for file in published.glob(pattern):
+            if file.name.startswith(("dense-", "app-", "gmp-", "osp-", "rigl-", "static-random-")):
+                (folder / file.parent.name).mkdir(exist_ok=True)
+                shutil.copy(file, folder / file.parent.name)
+    return folder

@@ -22,13 +22,15 @@ from leaderboards.render.formats import FORMATS, publish_formats
 from leaderboards.render.latex import SPECIAL, escape
 from leaderboards.text import printable
 
-PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / "records"
-ADDRESS = f"records:{PUBLISHED}"
+
+@pytest.fixture(scope="module")
+def address(real_records):
+    return f"records:{real_records}"
 
 
 @pytest.fixture(scope="module")
-def found():
-    return reported([ADDRESS])
+def found(address):
+    return reported([address])
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +121,9 @@ def test_values_of_several_kinds_share_a_column(store, tmp_path):
     assert "NaN" not in (tmp_path / "rows.json").read_text() and "Infinity" not in (tmp_path / "runs.json").read_text()
 
 
-def test_the_command_writes_what_is_named(tmp_path, monkeypatch):
+def test_the_command_writes_what_is_named(tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
-    run = lambda *options: CliRunner().invoke(main, ["--tracking-uri", ADDRESS, "--output", "out", *options])  # noqa: E731
+    run = lambda *options: CliRunner().invoke(main, ["--tracking-uri", address, "--output", "out", *options])  # noqa: E731
     result = run("--format", "csv", "--format", "csv")
     assert (result.exit_code, result.output) == (0, "Tables: out (rows.csv, runs.csv, series.csv)\n")
     assert sorted(path.name for path in Path("out").iterdir()) == ["rows.csv", "runs.csv", "series.csv"]
@@ -130,7 +132,7 @@ def test_the_command_writes_what_is_named(tmp_path, monkeypatch):
     result = run("--format", "csv", "--contrast", "precision")
     assert result.exit_code == 2 and "--format markdown" in result.stderr
     Path("file").write_text("")
-    result = CliRunner().invoke(main, ["--tracking-uri", ADDRESS, "--output", "file", "--format", "json"])
+    result = CliRunner().invoke(main, ["--tracking-uri", address, "--output", "file", "--format", "json"])
     assert result.exit_code == 2 and result.stderr.startswith("Error: cannot write to file")
     assert run("--format", "markdown").output == "Leaderboards: out/README.md\n"
     result = CliRunner().invoke(main, ["--format", "csv", "export", "--output", "x"])

@@ -23,8 +23,6 @@ from leaderboards.render.page import document as drawn
 from leaderboards.render.page.document import as_script, document
 from leaderboards.render.page.payload import MOST_COMPARISONS, MOST_PAIRED, _most_paired
 
-PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / "records"
-
 LARGEST = 3 * 10**6
 """Bytes of a page of 2,000 runs."""
 
@@ -55,8 +53,8 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def found():
-    return reported([f"records:{PUBLISHED}"])
+def found(real_records):
+    return reported([f"records:{real_records}"])
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +131,11 @@ def test_names_from_outside_are_data_alone(monkeypatch):
     assert len(shapes) == 1
 
 
-def test_without_what_draws_it_the_page_is_refused_in_one_line(tmp_path, monkeypatch):
+def test_without_what_draws_it_the_page_is_refused_in_one_line(tmp_path, monkeypatch, real_records):
     monkeypatch.setitem(sys.modules, "altair", None)
     for name in [name for name in sys.modules if name.startswith("leaderboards.render.page.")]:
         monkeypatch.delitem(sys.modules, name)
-    options = ["--tracking-uri", f"records:{PUBLISHED}", "--html", str(tmp_path / "page.html")]
+    options = ["--tracking-uri", f"records:{real_records}", "--html", str(tmp_path / "page.html")]
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 2 and result.stderr == (
         "Error: the page needs altair: pip install 'anytime-bench[page]'\n"
@@ -145,13 +143,13 @@ def test_without_what_draws_it_the_page_is_refused_in_one_line(tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_writes_the_page_alone(tmp_path, monkeypatch, page):
+def test_the_command_writes_the_page_alone(tmp_path, monkeypatch, page, real_records):
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(main, ["--tracking-uri", f"records:{PUBLISHED}", "--html", "new/page.html"])
+    result = CliRunner().invoke(main, ["--tracking-uri", f"records:{real_records}", "--html", "new/page.html"])
     assert (result.exit_code, result.output) == (0, "Page: new/page.html\n")
     assert [str(one) for one in Path().rglob("*") if one.is_file()] == ["new/page.html"]
     assert Path("new/page.html").read_text() == page
-    result = CliRunner().invoke(main, ["--tracking-uri", f"records:{PUBLISHED}", "--html", "new"])
+    result = CliRunner().invoke(main, ["--tracking-uri", f"records:{real_records}", "--html", "new"])
     assert result.exit_code == 2 and result.stderr.count("\n") == 1 and "is a folder" in result.stderr
 
 
