@@ -63,7 +63,8 @@ def at_once(
     waiting = deque(jobs)
     workers: list[_Worker] = []
     busy: dict[Future[Outcome], _Worker] = {}
-    with _interrupted_once():
+    interruption = _Once()
+    with interruption.handled():
         say(f"{processes} runs at once, threads of each: {threads}")
         try:
             if STARTING.get_start_method() == "forkserver":
@@ -75,7 +76,9 @@ def at_once(
                         worker = _Worker(place, threads)
                         workers.append(worker)
                     announce(waiting[0], len(jobs))
-                    busy[worker.start(waiting.popleft())] = worker
+                    # A process that is started and not known would be left behind.
+                    with interruption.held():
+                        busy[worker.start(waiting.popleft())] = worker
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
                     worker = busy.pop(future)
                     outcome = worker.outcome(future)
@@ -187,24 +190,43 @@ def _close_runs(store: Store, workers: Sequence[_Worker], status: str, reason: s
         say(f"Note: may still be marked as running: {runs}: {error}")
 
 
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """A context that the first SIGINT or SIGTERM ends; of others that come while it ends nothing is heard."""
-    told = False
+class _Once:
+    """What the first SIGINT or SIGTERM does: it raises :class:`Interrupted`. Nothing is heard of others."""
 
-    def take(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            raise Interrupted(number)
+    def __init__(self) -> None:
+        self._told: int | None = None
+        self._is_held = False
+        self._has_raised = False
 
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, take) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """A context that it ends."""
+        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._take) for number in heard}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A short context that it does not cut short: it raises at its end."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._raise()
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self._told = self._told or number
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._told is not None and not self._is_held and not self._has_raised:
+            self._has_raised = True
+            raise Interrupted(self._told)
 
 
 @contextmanager
