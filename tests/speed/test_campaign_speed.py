@@ -123,7 +123,7 @@ def test_many_small_cells(tmp_path, report):
     report(f"{CELLS} small cells, two workers", whole, "<= 100000", unit=" s", note="it finishes")
     # While boards are made there are no workers any more.
     early = [(head, workers) for finished, head, workers in seen if 0.08 < finished / CELLS < 0.12 and workers]
-    late = [(head, workers) for finished, head, workers in seen if 0.9 < finished / CELLS and workers]
+    late = [(head, workers) for finished, head, workers in seen if finished / CELLS > 0.9 and workers]
     for place, what in enumerate(("head", "workers")):
         growth = median(one[place] for one in late) / median(one[place] for one in early)
         report(f"memory of the {what}, {CELLS} cells / {CELLS // 10}", growth, "<= 1.05")
