@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 PATIENCE = 7.0
 """Seconds that a run has to come to a point at which it can be saved."""
+
+SOON = 0.01
+"""Seconds after which an interruption is raised again that Python dropped."""
 
 CAN_WAIT = hasattr(signal, "setitimer")
 """Whether the system can end the patience."""
@@ -43,12 +48,15 @@ class Interruption:
         """A context, in the main thread, in which these signals are taken; each raises :class:`Interrupted`.
 
         Where a run is :meth:`delaying` them, it is raised by the run itself, by a second signal, or after
-        :data:`PATIENCE` seconds.
+        :data:`PATIENCE` seconds. Python drops what is raised while it finalises an object or calls back for a
+        dead reference: there it is raised again, a moment later.
         """
         heard = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, self._take) for number in heard}
+        shown = sys.unraisablehook
         if CAN_WAIT:
             before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._lose_patience)
+            sys.unraisablehook = lambda dropped: self._raise_again(dropped, else_=shown)
         try:
             yield
         finally:
@@ -56,6 +64,7 @@ class Interruption:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            sys.unraisablehook = shown
 
     @contextmanager
     def delaying(self) -> Iterator[None]:
@@ -81,8 +90,17 @@ class Interruption:
         second, self.signal = self.signal is not None, number
         if second or not self._waits or not CAN_WAIT:
             self.end()
+        self._wait(PATIENCE)
+
+    def _wait(self, seconds: float) -> None:
         self._is_timed = True
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _lose_patience(self, number: int, frame: FrameType | None) -> None:
         self.end()
+
+    def _raise_again(self, dropped: sys.UnraisableHookArgs, else_: Callable[[sys.UnraisableHookArgs], Any]) -> None:
+        if isinstance(dropped.exc_value, Interrupted):
+            self._wait(SOON)
+        else:
+            else_(dropped)

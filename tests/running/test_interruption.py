@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -54,3 +55,32 @@ def test_patience_has_an_end(told, monkeypatch):
     with told.delaying(), pytest.raises(Interrupted):
         send()
         time.sleep(30)
+
+
+class Broken:
+    """Fails while it is finalised."""
+
+    def __del__(self):
+        raise RuntimeError("broken")
+
+
+class Dying:
+    """Sends the signal while it is finalised, where Python drops what is raised."""
+
+    def __del__(self):
+        send()
+
+
+def test_what_python_drops_is_raised_again_and_not_shown(told, capsys):
+    with told.handled(signal.SIGTERM), pytest.raises(Interrupted):
+        Dying()
+        time.sleep(30)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_others_drop_is_shown_by_whoever_showed_it_before(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+    with Interruption().handled(signal.SIGTERM):
+        Broken()
+    assert [str(dropped.exc_value) for dropped in shown] == ["broken"] and sys.unraisablehook == shown.append
