@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from benchmark.command.listing import HEADINGS
+from leaderboards.ending import end_at_once
 from leaderboards.glossary import Measure
 from strategies.registry import Entry, Registry
 
@@ -87,4 +88,4 @@ def file_name(name: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    end_at_once(main)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from leaderboards.ending import end_at_once
+
 EPILOG = """\b
 Examples:
   python -m benchmark.deliver
@@ -62,4 +64,4 @@ def main(output: Path, tracking_uri: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_at_once(main)

@@ -15,6 +15,7 @@ from benchmark.command.head_start import stand_ins_made_aside
 from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
 from benchmark.engines.imports import libraries_imported
 from benchmark.running.interruption import Interruption
+from leaderboards.ending import end_at_once
 
 EXAMPLES = """\b
 Examples:
@@ -94,4 +95,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    end_at_once(main)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from leaderboards.ending import end_at_once
+
 EPILOG = """\b
 Examples:
   python -m benchmark.status
@@ -59,4 +61,4 @@ def main(name: str | None, output: Path, tracking_uri: str | None, experiment: s
 
 
 if __name__ == "__main__":
-    main()
+    end_at_once(main)

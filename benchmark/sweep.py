@@ -14,6 +14,7 @@ from benchmark.command.options import GroupedCommand, HeadedOption, collect_give
 from benchmark.engines.imports import libraries_imported
 from benchmark.errors import UsageError
 from benchmark.running.interruption import Interruption
+from leaderboards.ending import end_at_once
 
 EXAMPLES = """\b
 Examples:
@@ -168,4 +169,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    end_at_once(main)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from leaderboards.ending import end_at_once
 from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.sources.memory import collector_paused
 
@@ -215,4 +216,4 @@ def submit_records(folder: Path, published: Path, output: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_at_once(main)
