@@ -12,7 +12,7 @@ import click
 
 from benchmark.command.common import EXTRAS, PLACE, POLICY, one_line_ends, take_place, take_policy, with_options
 from benchmark.command.head_start import stand_ins_made_aside
-from benchmark.command.options import GroupedCommand, HeadedOption, collect_given, config_options
+from benchmark.command.options import GroupedCommand, HeadedOption, check_needed, collect_given, config_options
 from benchmark.engines.imports import libraries_imported
 from benchmark.running.interruption import Interruption
 from leaderboards.ending import end_at_once
@@ -76,6 +76,8 @@ def main(
     place, policy = take_place(options), take_policy(options)
     with one_line_ends(), interruption.handled(signal.SIGINT, signal.SIGTERM):
         given = collect_given(options)
+        if config_file is None:
+            check_needed(given)
         imported = "avalanche" in sys.modules
         with nullcontext() if imported else stand_ins_made_aside(given, place["data_root"], place["cache"]):
             with libraries_imported():

@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from benchmark.config.fields import by_group, single_fields
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import NAMED, RunConfig
 from benchmark.errors import LONGEST_VALUE, UsageError, in_one_line, plain, shortened
+from strategies.registry import UnknownName
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -142,7 +143,7 @@ def collect_given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given on the command line; single values instead of tuples of one.
 
     Raises:
-        UsageError: an option that takes NAME=VALUE was given something else.
+        UsageError: an option that takes NAME=VALUE was given something else, or an entry does not exist.
     """
     found = {name: value for name, value in options.items() if value is not None and value != ()}
     pairs = {name: _mapping(name, found.pop(name)) for name in ("settings", "layer_density") if name in found}
@@ -150,9 +151,27 @@ def collect_given(options: dict[str, Any]) -> dict[str, Any]:
         name: (value[0] if len(value) == 1 else list(value)) if isinstance(value, tuple) else value
         for name, value in found.items()
     }
+    # Names are known at once; libraries take seconds to import.
+    for name, registry in NAMED.items():
+        for value in found.get(name, ()):
+            try:
+                registry.check(value)
+            except UnknownName as error:
+                raise UsageError(str(error)) from error
     if "milestones" in values:
         values["milestones"] = str(values["milestones"]).split(",")
     return values | pairs
+
+
+def check_needed(options: Mapping[str, Any]) -> None:
+    """Make sure that a run is named.
+
+    Raises:
+        UsageError: the stream or the strategy is missing.
+    """
+    for needed in ("stream", "strategy"):
+        if needed not in options:
+            raise UsageError(f"--{needed} is missing: --list shows what there is")
 
 
 def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from benchmark.command.differences import name_group
-from benchmark.command.options import flag_of
+from benchmark.command.options import check_needed, flag_of
 from benchmark.command.preview import describe, expect
 from benchmark.command.summary import summarise, summarise_briefly
 from benchmark.config.campaign import Campaign, leaves_out
@@ -102,9 +102,7 @@ class Session:
         for grid in grids:
             options = dict(grid)
             own_profile = options.pop("profile", None)
-            for needed in ("stream", "strategy"):
-                if needed not in options:
-                    raise UsageError(f"--{needed} is missing: --list shows what there is")
+            check_needed(options)
             for planned in expand(options, profile=profile or own_profile, data_root=self.data_root, beside=strategies):
                 runs.setdefault(planned.config.identity().key, planned)
         self.notes = unused_options({run.config.strategy: run.config for run in runs.values()}.values(), given)
