@@ -124,10 +124,14 @@ class PruningPlugin(SupervisedPlugin):
             structure=self.parts.structure,
             within=within,
         )
-        if self.parts.control == "shuffle":
-            generator = torch_generator(self.parts.seed, "shuffled masks", strategy.clock.train_exp_counter)
-            return shuffled(chosen, within, generator)
-        return chosen
+        return self.shuffled_if_asked(strategy, chosen, within)
+
+    def shuffled_if_asked(self, strategy: SupervisedTemplate, chosen: Masks, within: Masks | None = None) -> Masks:
+        """The masks as they were chosen, or shuffled within each layer for the control that asks for it."""
+        if self.parts.control != "shuffle":
+            return chosen
+        generator = torch_generator(self.parts.seed, "shuffled masks", strategy.clock.train_exp_counter)
+        return shuffled(chosen, within, generator)
 
     def use(self, masks: Masks, model: nn.Module) -> None:
         """Make ``masks`` the current ones and apply them to ``model``."""
