@@ -48,11 +48,12 @@ class Aftermath:
 
     def scratch(self):
         """Files that only a run under way may have."""
-        results, cache = self.folder / "results", self.folder / "cache"
+        results, cache, scratch = (self.folder / name for name in ("results", "cache", "tmp"))
         named = {"leaderboards", "artifacts", "mlflow.db", ".mlflow.db.lock"}
         odd = [path for path in results.iterdir() if path.name not in named and path.name != "checkpoints"]
         odd += list((results / "checkpoints").glob("*"))
-        return odd + [path for path in cache.glob("*") if path.suffix not in (".json", ".npy")]
+        odd += [path for path in cache.glob("*") if path.suffix not in (".json", ".npy")]
+        return odd + list(scratch.glob("*"))
 
 
 def differences(first, second) -> list[str]:

@@ -17,10 +17,13 @@ import runpy
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from multiprocessing import util
+from pathlib import Path
 from typing import NoReturn
 
 from ready_store import make_by_mlflow, use_copies
@@ -74,6 +77,7 @@ def become(
         os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), number)
     os.chdir(folder)
     os.environ.update(environment)
+    tempfile.tempdir = None  # Where its scratch is was looked up for another process.
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if forkserver:
         keep_spare()
@@ -143,22 +147,29 @@ def keep_spare() -> None:
 
 
 def send_itself(at: str, call: int, when: str, number: int = signal.SIGKILL) -> None:
-    """Let this process send itself a signal at a call of a function, before or after what it does."""
+    """Let this process send itself a signal at a call of a function, before or after what it does.
+
+    When that was, in seconds of the clock that nobody sets, is written into the file ``told``.
+    """
     module, _, path = at.partition(":")
     owner, names = importlib.import_module(module), path.split(".")
     for name in names[:-1]:
         owner = getattr(owner, name)
     function, calls = getattr(owner, names[-1]), 0
 
+    def send():
+        Path("told").write_text(str(time.monotonic()))
+        os.kill(os.getpid(), number)
+
     @functools.wraps(function)
     def deadly(*arguments, **options):
         nonlocal calls
         calls += 1
         if calls == call and when == "before":
-            os.kill(os.getpid(), number)
+            send()
         result = function(*arguments, **options)
         if calls == call and when == "after":
-            os.kill(os.getpid(), number)
+            send()
         return result
 
     setattr(owner, names[-1], deadly)

@@ -21,7 +21,8 @@ from PIL import Image
 
 from benchmark.console import say, track
 from benchmark.errors import UsageError
-from benchmark.streams.loading.drafts import clear_dead_drafts, draft_folder, reserve
+from benchmark.streams.loading.room import reserve
+from leaderboards.drafts import clear_dead_drafts, draft_folder
 from leaderboards.text import printable
 
 Array: TypeAlias = "np.ndarray"
