@@ -46,6 +46,11 @@ class Aftermath:
             found[identity] = history, files
         return found
 
+    def board(self) -> str:
+        """What the one board shows before anything is unfolded: times and ids come after that."""
+        [page] = [one for one in (self.folder / "results" / "leaderboards").glob("*.md") if one.name != "README.md"]
+        return page.read_text(encoding="utf-8").partition("<details>")[0]
+
     def scratch(self):
         """Files that only a run under way may have."""
         results, cache, scratch = (self.folder / name for name in ("results", "cache", "tmp"))

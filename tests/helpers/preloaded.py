@@ -12,6 +12,7 @@ import fcntl
 import functools
 import importlib
 import json
+import locale
 import os
 import runpy
 import signal
@@ -22,6 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import util
 from pathlib import Path
 from typing import NoReturn
@@ -54,6 +56,7 @@ def become(
     forkserver: bool = False,
     new_store: bool = False,
     constants: dict[str, float] | None = None,
+    clock: float = 0.0,
     signal_at: dict | None = None,
 ) -> NoReturn:
     """Be ``python -m module`` in this process, the leader of a session of its own.
@@ -67,6 +70,7 @@ def become(
         forkserver: whether the process that ``--jobs`` forks from has its libraries from here, too.
         new_store: whether its store is made as it is for users, not copied.
         constants: ``module:name`` of constants, such as how long something is waited for -> their values.
+        clock: seconds by which its clock is wrong, which is no clock that nobody sets.
         signal_at: the arguments of :func:`send_itself`.
     """
     os.setsid()
@@ -78,6 +82,12 @@ def become(
     os.chdir(folder)
     os.environ.update(environment)
     tempfile.tempdir = None  # Where its scratch is was looked up for another process.
+    time.tzset()
+    with suppress(locale.Error):  # This machine may not know it.
+        locale.setlocale(locale.LC_ALL, "")
+    if clock:
+        seconds, nanoseconds = time.time, time.time_ns
+        time.time, time.time_ns = lambda: seconds() + clock, lambda: nanoseconds() + int(clock) * 10**9
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if forkserver:
         keep_spare()

@@ -29,16 +29,27 @@ def killing(preloaded):
 
     ``kill`` says when it is killed: ``{"after": seconds}``, or at a call of a function: the arguments of
     ``preloaded.send_itself``; with ``number`` it is sent another signal. ``fresh`` starts it in a new interpreter.
-    Where a signal was sent, ``left`` are the seconds from there to the end. Its store is made as it is for users. It
-    appends to ``said.txt``.
+    Where a signal was sent, ``left`` are the seconds from there to the end. Its ``clock`` is wrong by so many seconds.
+    Its store is made as it is for users. It appends to ``said.txt``.
     """
 
-    def carry_out(arguments, folder, kill=None):
+    def carry_out(arguments, folder, kill=None, *, environment=None, clock=0.0):
         kill = dict(kill or {})
         after, number = kill.pop("after", None), kill.get("number", signal.SIGKILL)
         is_fresh = kill.pop("fresh", False)
         began = time.monotonic()
-        process = start_fresh(arguments, folder) if is_fresh else start(arguments, folder, kill if "at" in kill else {})
+        if is_fresh:
+            process = start_fresh(arguments, folder)
+        else:
+            process = preloaded.start(
+                *arguments,
+                folder=folder,
+                streams=[folder / "said.txt"] * 2,
+                environment={**environment_in(folder), **(environment or {})},
+                new_store=True,
+                clock=clock,
+                signal_at=kill if "at" in kill else None,
+            )
         if after is not None:
             time.sleep(max(0.0, began + after - time.monotonic()))
             (folder / "told").write_text(str(time.monotonic()))
@@ -50,16 +61,6 @@ def killing(preloaded):
         left = ended - float(told.read_text()) if told.exists() else None
         told.unlink(missing_ok=True)
         return {"code": code, "seconds": ended - began, "left": left}
-
-    def start(arguments, folder, signal_at):
-        return preloaded.start(
-            *arguments,
-            folder=folder,
-            streams=[folder / "said.txt"] * 2,
-            environment=environment_in(folder),
-            new_store=True,
-            signal_at=signal_at or None,
-        )
 
     return carry_out
 

@@ -73,7 +73,7 @@ def arguments_of(strategy: str, stream: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def undisturbed(killing, tmp_path_factory):
-    """Function: (strategy, stream) -> results and duration of the command that nobody kills."""
+    """Function: (strategy, stream) -> results, duration and board of the command that nobody kills."""
     known = {}
 
     def of(strategy, stream):
@@ -81,7 +81,8 @@ def undisturbed(killing, tmp_path_factory):
             folder = tmp_path_factory.mktemp("undisturbed")
             ended = killing(arguments_of(strategy, stream), folder)
             assert ended["code"] == 0, (folder / "said.txt").read_text()
-            known[strategy, stream] = Aftermath(folder).results(), ended["seconds"]
+            after = Aftermath(folder)
+            known[strategy, stream] = after.results(), ended["seconds"], after.board()
         return known[strategy, stream]
 
     return of
@@ -92,7 +93,7 @@ def test_a_killed_command_goes_on_to_the_same_end(killing, undisturbed, tmp_path
     draw = random.Random(number)
     pair = number // TOGETHER
     strategy, stream = list(STRATEGIES)[pair % len(STRATEGIES)], list(STREAMS)[pair % len(STREAMS)]
-    expected, seconds = undisturbed(strategy, stream)
+    expected, seconds, _ = undisturbed(strategy, stream)
     if number % 2:
         at, call, when = MOMENTS[number // 2 % len(MOMENTS)]
         kill = {"at": at, "call": call, "when": when}
@@ -129,7 +130,7 @@ def test_a_command_that_is_told_to_end_does_so_soon_and_goes_on_to_the_same_end(
     draw = random.Random(1000 + number)
     pair = number // TOGETHER
     strategy, stream = list(STRATEGIES)[pair % len(STRATEGIES)], list(STREAMS)[pair % len(STREAMS)]
-    expected, seconds = undisturbed(strategy, stream)
+    expected, seconds, _ = undisturbed(strategy, stream)
     told = signal.SIGTERM if number % 2 else signal.SIGINT
     if number % 4 == 3:
         # The imports, too, which what is forked has behind it.
@@ -153,19 +154,36 @@ def test_a_command_that_is_told_to_end_does_so_soon_and_goes_on_to_the_same_end(
     assert_undisturbed_end(killing, arguments, tmp_path, expected, kill)
 
 
-def test_one_that_is_told_to_end_is_saved_where_it_was_and_goes_on_from_there(killing, undisturbed, tmp_path):
-    expected, _ = undisturbed("APP", "digits")
+SURROUNDINGS = {
+    "as they were": [{}, {}],
+    "the clock set back": [
+        {"clock": 5 * 3600, "environment": {"TZ": "Asia/Kolkata", "LC_ALL": "tr_TR.UTF-8"}},
+        {"clock": -5 * 3600, "environment": {"TZ": "America/St_Johns", "LC_ALL": "C"}},
+    ],
+    "the clock set forward": [
+        {"clock": -30 * 86400, "environment": {"TZ": "Pacific/Kiritimati", "LC_ALL": "C"}},
+        {"clock": 30 * 86400, "environment": {"TZ": "Etc/GMT+12", "LC_ALL": "de_DE.UTF-8"}},
+    ],
+}
+"""What surrounds the two commands."""
+
+
+@pytest.mark.parametrize("around", list(SURROUNDINGS)[: None if is_long() else 2])
+def test_one_that_is_told_to_end_is_saved_where_it_was_and_goes_on_from_there(killing, undisturbed, tmp_path, around):
+    expected, _, board = undisturbed("APP", "digits")
+    before, afterwards = SURROUNDINGS[around]
     # Saved by nothing but the signal: of the other reasons one comes later and the other asks for more time.
     arguments = [*arguments_of("APP", "digits"), "--checkpoint-every", "60"]
     del arguments[arguments.index("0") - 1 : arguments.index("0") + 1]
     at = {"at": "avalanche.training.templates:SupervisedTemplate.backward", "call": 5, "when": "before"}
-    told = killing(arguments, tmp_path, {**at, "number": 15})
+    told = killing(arguments, tmp_path, {**at, "number": 15}, **before)
     after = Aftermath(tmp_path)
     [run] = after.runs()
     assert (told["code"], run.info.status, run.data.tags["anytime_bench.failure"]) == (143, "KILLED", "interrupted")
     assert (tmp_path / "results" / "checkpoints" / run.info.run_id / "checkpoint").is_file()
-    assert killing(arguments, tmp_path)["code"] == 0
+    assert killing(arguments, tmp_path, **afterwards)["code"] == 0
     after = Aftermath(tmp_path)
     assert "goes on where it was interrupted" in after.said
     [result], [original] = after.results().values(), expected.values()
     assert differences(result, original) == [] and after.scratch() == []
+    assert after.board() == board
