@@ -17,7 +17,11 @@ class Aftermath:
     def __init__(self, folder: Path):
         self.folder = folder
         self.client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
-        self.said = (folder / "said.txt").read_text()
+
+    @property
+    def said(self) -> str:
+        """What they have said, where that was written down there."""
+        return (self.folder / "said.txt").read_text()
 
     def runs(self):
         """Benchmark runs of the store."""
