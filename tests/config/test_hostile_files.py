@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from soak import cases
+from soak import HANG, cases, no_longer
 
 from benchmark.command.options import collect_given
 from benchmark.command.session import Session
@@ -211,6 +211,17 @@ def test_any_file_is_a_plan_or_one_line(tmp_path, content):
     file = tmp_path / "run.yaml"
     file.write_bytes(content)
     check(["--config", str(file), "--data-root", str(tmp_path)], tmp_path)
+
+
+ONCE_FAILED = sorted((Path(__file__).parent / "once_failed").glob("*.yaml"))
+"""Files of the kinds that once ended in a traceback, took a minute or gigabytes, or were told in megabytes."""
+
+
+@pytest.mark.parametrize("file", ONCE_FAILED, ids=lambda file: file.stem)
+def test_what_once_failed_is_one_line(tmp_path, file):
+    with no_longer(HANG):
+        found = outcome(["--config", str(file), "--data-root", str(tmp_path)], tmp_path)
+    assert isinstance(found, str) and 0 < len(found) <= LONGEST_LINE and printable(found) == found
 
 
 FLAGS = sorted({flag for one in main.params for flag in (*one.opts, *one.secondary_opts)} - {"--list"})

@@ -11,7 +11,7 @@ from contextlib import closing
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 from odd_runs import ODD
@@ -154,6 +154,7 @@ def shared(empty_store, tmp_path_factory):
 
 @cases(10, each=RUNS)
 @given(st.lists(runs, min_size=RUNS // 2, max_size=RUNS), explanations)
+@example([{"tags": SOUND, "density": "1", "metrics": {"": [(1, 0.5, 0)]}, "started": 1, "name": "no name"}], {})
 def test_whatever_a_shared_store_holds_the_others_have_their_board(shared, tmp_path, hostile, explained):
     shared.hold(hostile, explained)
     records = collect(shared.uri)
