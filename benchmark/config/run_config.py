@@ -48,6 +48,10 @@ VERSIONED: dict[str, Registry[Any]] = {"score": SCORES, "schedule": SCHEDULES, "
 RESOLUTIONS = (4, 1024)
 """Smallest and largest height and width of images, in pixels."""
 
+MAX_PIXELS = 50_000_000
+"""Of an image that is decoded unless more are allowed: 150 MB in each of several threads. Photographs of most cameras
+have fewer."""
+
 MOST = 10**9
 """Of anything that is counted. Larger numbers fit neither a store nor a clock."""
 
@@ -127,7 +131,18 @@ class RunConfig(BaseModel):
         earlier="first",
     )
     stratified: bool = option("protocol", "Stream", "deal every class out evenly over the megabatches")
-    skip_corrupt: bool = option("execution", "Stream", "leave out unreadable images, and say how many", False)
+    skip_corrupt: bool = option(
+        "execution", "Stream", "leave out unreadable images and those that are too large, and say how many", False
+    )
+    max_pixels: int = option(
+        "execution",
+        "Stream",
+        "pixels of the largest image that is decoded; images with more are refused, or left out with --skip-corrupt",
+        MAX_PIXELS,
+        single=True,
+        ge=1,
+        le=MOST,
+    )
 
     strategy: str = option("variant", "Strategy", "how the learner learns")
     score: str = option("variant", "Strategy", "what ranks the weights; some strategies have another default", "snip")

@@ -69,7 +69,9 @@ def prepare(
         UsageError: anything about data, stream or device that the user has to mend.
     """
     choose_device(config)
-    request = StreamRequest(Path(data_root), Path(cache), config.resolution, config.skip_corrupt, download)
+    request = StreamRequest(
+        Path(data_root), Path(cache), config.resolution, config.skip_corrupt, download, config.max_pixels
+    )
     loaded = {} if loaded is None else loaded
     key = (config.stream, config.data, request)
     if key not in loaded:
