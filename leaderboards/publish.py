@@ -10,14 +10,14 @@ from leaderboards.errors import BoardError
 from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.numbers.contrast import contrasts
 from leaderboards.numbers.curves import ACCURACY, METRICS
-from leaderboards.numbers.names import contrast_name
+from leaderboards.numbers.names import ACROSS, contrast_name
 from leaderboards.numbers.report import Report
 from leaderboards.numbers.reported import Reported, reported
 from leaderboards.render.board_page import board_page
 from leaderboards.render.contrast_page import contrast_page
 from leaderboards.render.files import write_all
 from leaderboards.render.index_page import index_page
-from leaderboards.render.pictures import every_path
+from leaderboards.render.pictures import RANK_PLOTS, every_path, rank_plot_path
 from leaderboards.sources.memory import collector_paused
 
 TRENDS = (ACCURACY,)
@@ -101,11 +101,34 @@ def publish_markdown(
     outdated: list[str] = []
     for one in found.reports:
         drawn = _figures(one) if figures else {}
-        outdated += [path for path in every_path(one.board.file_name) if path not in drawn]
+        outdated += every_path(one.board.file_name)
         pages |= drawn
         pages[one.board.file_name] = board_page(one, figures=figures, guide=guide)
-    pages["README.md"] = index_page(found.reports, contrast)
-    write_all(pages, folder, outdated=outdated)
+    across = _across(found.reports, figures)
+    pages |= across
+    outdated += [ACROSS, *(path.relative_to(folder).as_posix() for path in folder.glob(RANK_PLOTS))]
+    pages["README.md"] = index_page(found.reports, contrast, across=ACROSS in across)
+    write_all(pages, folder, outdated=[path for path in outdated if path not in pages])
+
+
+def _across(reports: Sequence[Report], figures: bool) -> dict[str, str]:
+    """The page across streams and its figures; nothing where no two boards can be pooled."""
+    if len(reports) < 2:
+        return {}
+    # The statistics of scipy take half a second to import.
+    from leaderboards.numbers.across import pools
+    from leaderboards.render.across_page import across_page, drawn
+
+    found = pools([one.board for one in reports])
+    if not found:
+        return {}
+    files = {ACROSS: across_page(found, figures=figures)}
+    for number, pool in enumerate(found, start=1):
+        if figures and drawn(pool):
+            from leaderboards.render.rank_plot import draw_ranks
+
+            files |= {rank_plot_path(number, scheme): text for scheme, text in draw_ranks(pool).items()}
+    return files
 
 
 def _figures(one: Report) -> dict[str, str]:

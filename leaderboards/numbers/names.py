@@ -11,6 +11,9 @@ import pandas as pd
 
 from leaderboards.text import slug
 
+ACROSS = "across-streams.md"
+"""File name of the page across streams."""
+
 
 def variant_name(
     variant: Mapping[str, Any],

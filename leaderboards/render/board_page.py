@@ -22,13 +22,14 @@ from leaderboards.render.markup import (
     escape,
     explained,
     images,
+    p_text,
     percent,
     picture,
     pipe,
     provenance_list,
     value_text,
 )
-from leaderboards.render.pictures import Picture, path_of, pictures
+from leaderboards.render.pictures import WIDTH, Picture, path_of, pictures
 
 SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs", "batch_size", "resolution")
 
@@ -54,9 +55,6 @@ NAMED = 6
 
 FIRST_PICTURES = ("accuracy", "bytes")
 """Shown at once; the others are folded."""
-
-WIDTH = 720
-"""Pixels of a figure on a page, at most."""
 
 
 def board_page(report: Report, *, figures: bool = False, guide: str | None = None) -> str:
@@ -216,7 +214,7 @@ def _share(value: float) -> str:
 def _legend(report: Report, shown: Sequence[RowReport]) -> str:
     lines = [
         "Mean ± half the width of the 95 % t interval over seeds. **Bold**: the best of its column and what the paired "
-        f"t test does not tell apart from it (p > {_p(LEVEL)}, Holm-corrected over all rows)."
+        f"t test does not tell apart from it (p > {p_text(LEVEL)}, Holm-corrected over all rows)."
     ]
     keys = {one.key for one in _main_columns(report)}
     if any(ACCURACY in row.curves for row in shown) and "accuracy" in keys:
@@ -288,7 +286,7 @@ def _comparison(report: Report, shown: Sequence[RowReport]) -> list[str]:
         f"## Against {BASELINE}, seed by seed",
         _differences(rivals, measures),
         "Mean paired difference ± half the width of its 95 % t interval, and p of the paired t "
-        f"test, Holm-corrected over all rows of the board. **Bold**: p ≤ {_p(LEVEL)}.",
+        f"test, Holm-corrected over all rows of the board. **Bold**: p ≤ {p_text(LEVEL)}.",
     ]
 
 
@@ -305,12 +303,7 @@ def _difference(tested: Tested | None, measure: Measure) -> str:
         return "-"
     text = percent(tested.comparison.difference, measure, sign=True)
     shown = f"**{text}**" if tested.differs else text
-    return shown if tested.corrected is None else f"{shown} (p{NO_BREAK}{_p(tested.corrected)})"
-
-
-def _p(value: float) -> str:
-    """A p value, or a level, with three digits at most."""
-    return "< .001" if value < 0.001 else f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
+    return shown if tested.corrected is None else f"{shown} (p{NO_BREAK}{p_text(tested.corrected)})"
 
 
 def _all_comparisons(report: Report) -> list[str]:
@@ -327,7 +320,7 @@ def _all_comparisons(report: Report) -> list[str]:
             [
                 escape(row.row.name),
                 _difference(one, loss),
-                "-" if one.equivalence is None else _p(one.equivalence),
+                "-" if one.equivalence is None else p_text(one.equivalence),
                 f"> {MOST_SEEDS}" if one.seeds_needed is None else str(one.seeds_needed),
                 _verdict(one, loss, point),
             ]
@@ -338,7 +331,7 @@ def _all_comparisons(report: Report) -> list[str]:
             pipe(cells, ["Strategy", *headers]),
             f"Equal within {point}: two one-sided paired t tests (TOST), Holm-corrected over the rows; a small p shows "
             f"that the difference is smaller than {point}. Seeds: how many a paired t test needs to see a difference "
-            f"of {point} four times in five (level {_p(LEVEL)}, without correction), from the spread of the "
+            f"of {point} four times in five (level {p_text(LEVEL)}, without correction), from the spread of the "
             "differences at hand, which is itself uncertain with few seeds.",
         ]
     return [details(f"Against {BASELINE}: every row, equivalence and power", *parts)]

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leaderboards.glossary import DEFAULT_SORT
-from leaderboards.numbers.names import contrast_name
+from leaderboards.numbers.names import ACROSS, contrast_name
 from leaderboards.numbers.report import Report, parting_fields
 from leaderboards.render.markup import cell, escape, link, pipe, value_text
 
 INDEXED = ("megabatches", "shots", "replay", "model", "epochs")
 
 
-def index_page(reports: Sequence[Report], contrast: str | None = None) -> str:
+def index_page(reports: Sequence[Report], contrast: str | None = None, *, across: bool = False) -> str:
     """A table of contents, one row a board; fields in which boards of one stream differ have a column.
 
-    ``contrast`` is the protocol field of the contrast that has been made, if any: its page is linked.
+    ``contrast`` is the protocol field of the contrast that has been made, if any: its page is linked, and so is that
+    across streams if there is one.
     """
     rows = []
     boards = [one.board for one in reports]
@@ -45,4 +46,6 @@ def index_page(reports: Sequence[Report], contrast: str | None = None) -> str:
     note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
     if contrast is not None:
         note += f"\n\nContrast: {link(contrast, contrast_name(contrast))}, the runs that differ in it alone."
+    if across:
+        note += f"\n\n{link('Across streams', ACROSS)}: strategies ranked over the streams they were all run on."
     return f"# Leaderboards\n\n{note}\n\n{pipe(rows, headers)}\n"

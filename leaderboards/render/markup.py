@@ -85,6 +85,11 @@ NO_BREAK = "\u00a0"
 """A space at which no line ends."""
 
 
+def p_text(value: float) -> str:
+    """A p value, or a level, with three digits at most."""
+    return "< .001" if value < 0.001 else f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
+
+
 def _spread(value: Estimate, form: str, scale: float) -> str:
     mean, unsigned = form.format(scale * value.mean), form.replace("+", "")
     if value.margin is None or (margin := unsigned.format(scale * value.margin)) == unsigned.format(0.0):

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leaderboards.numbers.curves import ACCURACY, ERRORS
+from leaderboards.numbers.names import ACROSS
 from leaderboards.numbers.report import BASELINE, Report, RowReport
 
 SCHEMES = ("light", "dark")
 """Of colours: a reader's browser chooses."""
+
+WIDTH = 720
+"""Pixels of a figure on a page, at most."""
 
 GAP, DENSITY = "gap/clean", "size/density"
 
@@ -99,6 +103,15 @@ def every_path(page: str) -> list[str]:
 def path_of(page: str, name: str, scheme: str) -> str:
     """Of the file of a figure, from the folder of its page."""
     return f"{page.removesuffix('.md')}/{name}-{scheme}.svg"
+
+
+RANK_PLOTS = path_of(ACROSS, "ranks-*", "*")
+"""Where :func:`rank_plot_path` is, as a pattern."""
+
+
+def rank_plot_path(number: int, scheme: str) -> str:
+    """Of the figure of a pool of streams, from the folder of the pages."""
+    return path_of(ACROSS, f"ranks-{number}", scheme)
 
 
 def drawn_rows(report: Report) -> Sequence[RowReport]:

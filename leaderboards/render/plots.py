@@ -1,43 +1,22 @@
-"""Figures of a board as SVG, by matplotlib, in two schemes of colours. Nothing is computed here but where things stand.
-
-The same report gives the same bytes with the same version of matplotlib: no date, ids that hash from a fixed salt, text
-as text, measured in the font that matplotlib brings, which is as wide as any. Names come from outside and are drawn as
-they are, never as formulas.
-"""
+"""Figures of a board. Nothing is computed here but where things stand."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from leaderboards.numbers.curves import Curve
 from leaderboards.numbers.fronts import LOSS
 from leaderboards.numbers.report import BASELINE, Report, RowReport
+from leaderboards.render.canvas import COLOURS, Scheme, label, recoloured, svg
 from leaderboards.render.pictures import DENSITY, SCHEMES, Picture, drawn_rows, path_of, pictures
 from leaderboards.text import printable
-
-SIZE = (7.5, 4.2)
-"""Inches, of 96 pixels: 720 wide on a page, where letters are 14 pixels high, and still 9 in a column of 480."""
-
-FONT = 10.5
-"""Points."""
-
-FONTS = ["DejaVu Sans", "Verdana", "Arial"]
-"""The first is measured; a reader without it sees the next one that there is, which is no wider."""
-
-LONGEST_LABEL = 34
-"""Characters of a name in a figure; what is longer loses its middle."""
 
 LARGEST = 1e24
 """Of what is drawn: more than the FLOPs of any training. A cost below its inverse is none."""
@@ -49,47 +28,9 @@ APART = 0.055
 """Distance of the labels of two lines, at least, as a share of the height of the axes."""
 
 
-@dataclass(frozen=True)
-class Scheme:
-    """Colours that are told apart by people with any kind of colour vision, and read on the scheme's background.
-
-    They were searched for under the model of Machado et al. (2009), as the test of them says. Lines differ in their
-    dashes and markers as well.
-    """
-
-    ink: str
-    faint: str
-    grid: str
-    lines: Sequence[str]
-
-    @property
-    def all(self) -> list[str]:
-        """Every colour, in one order for each scheme."""
-        return [self.ink, self.faint, self.grid, *self.lines]
-
-
-COLOURS: Mapping[str, Scheme] = {
-    "light": Scheme(
-        ink="#1f2328",
-        faint="#59636e",
-        grid="#d9dee3",
-        lines=("#1166ff", "#dd2255", "#115522", "#886600", "#7711aa", "#bb4499", "#2211ee"),
-    ),
-    "dark": Scheme(
-        ink="#f0f6fc",
-        faint="#9198a1",
-        grid="#2f353d",
-        lines=("#88bbff", "#dd7722", "#559966", "#eecc11", "#8877ff", "#ff33aa", "#11ee77"),
-    ),
-}
-
 DASHES: Sequence[tuple[float, ...]] = ((), (5, 1.6), (1.6, 1.2), (7, 1.6, 1.6, 1.6))
 
 MARKERS = "osD^vPX"
-
-
-COLOUR = re.compile(r"(?<=fill: |roke: )#[0-9a-f]{6}")
-"""Of a shape: names that look like one are no part of a style."""
 
 
 def draw(report: Report) -> dict[str, str]:
@@ -102,46 +43,8 @@ def draw(report: Report) -> dict[str, str]:
     return found
 
 
-def recoloured(light: str, scheme: Scheme) -> str:
-    """A figure in light colours in those of another scheme: a second drawing would differ in nothing else."""
-    others = dict(zip(COLOURS["light"].all, scheme.all, strict=True))
-
-    def other(found: re.Match[str]) -> str:
-        return others.get(found[0], found[0])
-
-    return COLOUR.sub(other, light)
-
-
 def _svg(report: Report, one: Picture, scheme: Scheme) -> str:
-    look: Any = {
-        "svg.hashsalt": "anytime-bench",
-        "svg.fonttype": "none",
-        "font.family": ["sans-serif"],
-        "font.sans-serif": FONTS,
-        "font.size": FONT,
-        "text.color": scheme.ink,
-        "text.parse_math": False,
-        "axes.labelcolor": scheme.faint,
-        "axes.edgecolor": scheme.grid,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlecolor": scheme.ink,
-        "axes.titlelocation": "left",
-        "axes.titlesize": FONT + 1,
-        "axes.titleweight": "bold",
-        "axes.titlepad": 10,
-        "axes.unicode_minus": True,
-        "xtick.color": scheme.grid,
-        "ytick.color": scheme.grid,
-        "xtick.labelcolor": scheme.faint,
-        "ytick.labelcolor": scheme.faint,
-    }
-    # Whatever a user has set for figures of his own is no part of a page.
-    with style.context(["default", look]), warnings.catch_warnings():
-        # A reader's browser may have the letters that our font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=SIZE)
-        FigureCanvasSVG(figure)
+    def paint(figure: Figure) -> None:
         left, right = 0.075, 0.985 - _widest(figure, report)
         axes = figure.add_axes((left, 0.135, right - left, 0.765))
         axes.set_title(_title(report, one), x=-left / (right - left) + 0.01)
@@ -151,9 +54,8 @@ def _svg(report: Report, one: Picture, scheme: Scheme) -> str:
             _scatter(axes, report, one, scheme)
         else:
             _lines(axes, report, one, scheme)
-        written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+
+    return svg(paint, scheme)
 
 
 def _widest(figure: Figure, report: Report) -> float:
@@ -383,6 +285,4 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
 
 
 def _label(row: RowReport) -> str:
-    name = printable(row.row.name)
-    half = LONGEST_LABEL // 2
-    return name if len(name) <= LONGEST_LABEL else f"{name[:half]}…{name[-half + 1 :]}"
+    return label(row.row.name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboards.numbers.across import Pool, pools
 from leaderboards.numbers.curves import Series
 from leaderboards.numbers.frames import flat
 from leaderboards.numbers.report import Report, RowReport
@@ -27,15 +28,20 @@ class Tables:
             :class:`leaderboards.numbers.frames.Frames`.
         series: a row a point, of what boards draw: ``board``, ``run_id``, ``metric``, ``step`` (the megabatch),
             ``value``.
+        across: a row a strategy of a pool of streams, see :class:`leaderboards.numbers.across.Pool`: ``pool`` (from 1),
+            ``streams`` (how many), ``name``, ``rank`` (the average), ``critical_difference``, ``friedman_p``, ``iqm``
+            with ``low`` and ``high`` of its interval, and ``against``. Empty where no boards can be pooled.
     """
 
     rows: pd.DataFrame
     runs: pd.DataFrame
     series: pd.DataFrame
+    across: pd.DataFrame
 
     def named(self) -> dict[str, pd.DataFrame]:
-        """Name of each table -> the table."""
-        return {"rows": self.rows, "runs": self.runs, "series": self.series}
+        """Name of each table -> the table; without one across streams where there is nothing in it."""
+        found = {"rows": self.rows, "runs": self.runs, "series": self.series}
+        return found if self.across.empty else found | {"across": self.across}
 
 
 def tables(reports: Sequence[Report], series: Series) -> Tables:
@@ -56,7 +62,32 @@ def tables(reports: Sequence[Report], series: Series) -> Tables:
         if run_id in board_of
         for step, value in values.items()
     ]
-    return Tables(pd.DataFrame(rows), pd.DataFrame(runs), pd.DataFrame(points, columns=["board", *COLUMNS]))
+    found = enumerate(pools([one.board for one in reports]), start=1)
+    across = [line for number, pool in found for line in _placed(number, pool)]
+    return Tables(
+        pd.DataFrame(rows),
+        pd.DataFrame(runs),
+        pd.DataFrame(points, columns=["board", *COLUMNS]),
+        pd.DataFrame(across),
+    )
+
+
+def _placed(number: int, pool: Pool) -> list[dict[str, Any]]:
+    return [
+        {
+            "pool": number,
+            "streams": len(pool.streams),
+            "name": one.name,
+            "rank": one.mean_rank,
+            "critical_difference": pool.critical,
+            "friedman_p": None if pool.test is None else pool.test.p,
+            "iqm": None if one.iqm is None else one.iqm.value,
+            "low": None if one.iqm is None else one.iqm.low,
+            "high": None if one.iqm is None else one.iqm.high,
+            "against": pool.against,
+        }
+        for one in pool.placed
+    ]
 
 
 def name_of(report: Report) -> str:

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from leaderboards.render.plots import COLOURS
+from leaderboards.render.canvas import COLOURS
 
 BACKGROUNDS = {"light": "#ffffff", "dark": "#0d1117"}
 

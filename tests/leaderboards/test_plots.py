@@ -18,8 +18,9 @@ from leaderboards.numbers.curves import ACCURACY, ERRORS
 from leaderboards.numbers.fronts import LOSS
 from leaderboards.numbers.report import DRAWN
 from leaderboards.publish import publish
+from leaderboards.render.canvas import COLOURS, FONTS
 from leaderboards.render.pictures import every_path, path_of, pictures
-from leaderboards.render.plots import APART, COLOURS, FONTS, draw, spread
+from leaderboards.render.plots import APART, draw, spread
 from leaderboards.text import printable
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -63,7 +63,7 @@ def flaws(published: Path, without_records: set[str], scratch: Path) -> list[str
         except BoardError as error:
             found += [] if "nothing to contrast" in str(error) else [str(error)]
             continue
-        rendered |= pages_of(folder)
+        rendered = pages_of(folder) | rendered
         for report in reports:
             runs = dict.fromkeys(report.board.runs.run_id, report.board.file_name) | runs
             shown |= set(report.board.runs.run_id) if report.board.file_name in pages else set()

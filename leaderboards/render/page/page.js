@@ -502,6 +502,19 @@
   }
   $("detail").addEventListener("click", (event) => { if (event.target === $("detail")) $("detail").close(); });
 
+  // ---- across streams -----------------------------------------------------------------------------------------
+
+  function drawAcross() {
+    $("across").hidden = !data.across.length;
+    $("across-pools").replaceChildren(...data.across.flatMap((pool) => [
+      h("h3", {}, `${pool.streams.length} streams, ${pool.data} images: ${pool.streams.join(", ")}`),
+      h("div", { class: "scroll" }, h("table", { class: "plain" },
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Strategy"), ["Average rank", pool.title].map((text) => h("th", { scope: "col", class: "number" }, text)))),
+        h("tbody", {}, pool.rows.map(([name, ...texts]) => h("tr", {}, h("th", { scope: "row" }, name), texts.map((text) => h("td", { class: "number" }, text))))))),
+      h("p", { class: "muted note" }, `Rank 1 is the best of a stream. IQM: mean of the middle half of all runs, in brackets its 95 % interval. ${pool.tested}`),
+    ]));
+  }
+
   // ---- what a reader does -------------------------------------------------------------------------------------
 
   $("board").addEventListener("change", () => show(data.boards[Number($("board").value)]));
@@ -515,6 +528,7 @@
   addEventListener("scroll", hideTip, { passive: true });
   addEventListener("pointerdown", hideTip);
 
+  drawAcross();
   const [asked, rows] = location.hash.slice(1).split(":");
   let wanted = "";
   try { wanted = decodeURIComponent(asked); } catch { /* An address that says nothing. */ }

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from leaderboards.glossary import DEFAULT_SORT, Measure
+from leaderboards.numbers.across import Pool, pools
 from leaderboards.numbers.boards import Board
 from leaderboards.numbers.curves import ACCURACY, ERRORS, Curve
 from leaderboards.numbers.fronts import pareto
 from leaderboards.numbers.pairs import paired_rows
 from leaderboards.numbers.report import BASELINE, MARGIN, PROVENANCE, Report, RowReport, Tested
 from leaderboards.numbers.statistics import Estimate
+from leaderboards.render.across_page import spread_text, spread_title, tested_text
 from leaderboards.render.board_page import SHOWN_FIRST
 from leaderboards.render.rerun import READ, rerun_command
 from leaderboards.text import printable
@@ -47,6 +49,18 @@ def payload(reports: Sequence[Report]) -> Json:
         "margin": MARGIN,
         "measures": {key: _measure(one) for key, one in measures.items()},
         "boards": [_board(report, _most_paired(reports)) for report in reports],
+        "across": [_pool(pool) for pool in pools([report.board for report in reports]) if pool.placed],
+    }
+
+
+def _pool(pool: Pool) -> Json:
+    """Strategies over several streams, as texts."""
+    return {
+        "streams": [printable(stream) for stream in pool.streams],
+        "data": printable(pool.data),
+        "title": printable(spread_title(pool)),
+        "tested": tested_text(pool),
+        "rows": [[printable(one.name), f"{one.mean_rank:.2f}", spread_text(one.iqm, pool)] for one in pool.placed],
     }
 
 
