@@ -81,12 +81,17 @@ class StrategyTraits:
         memory: ``stream`` replays as the protocol says, ``own`` brings a memory of its own, so that ``--replay`` does
             not apply.
         replays: of a memory of its own, the replay policy that costs about as much, for estimates of time.
+        task_labels: of a stream with a head for each task: whether the strategy's networks have them (``heads``), it
+            cannot do without them (``needed``), or it runs networks that take no task labels (``ignored``).
+        needs_new_classes: whether it asks each experience for classes that are nowhere else.
     """
 
     options: tuple[str, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     memory: Literal["stream", "own"] = "stream"
     replays: str = ""
+    task_labels: Literal["heads", "needed", "ignored"] = "heads"
+    needs_new_classes: bool = False
 
     def __post_init__(self) -> None:
         for name in self.options:

@@ -86,7 +86,7 @@ def config_options(command: F) -> F:
     return command
 
 
-FLAGS = {"settings": "--set"}
+FLAGS = {"settings": "--set", "scenario": "--protocol"}
 """Options that are not called what their field is called."""
 
 
