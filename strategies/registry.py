@@ -176,10 +176,11 @@ class Entry(Generic[Traits]):
 
 @dataclass(frozen=True)
 class _Listed:
-    """Where a name comes from and its first docstring line, known without importing it."""
+    """Where a name comes from, its first docstring line, and traits that are written as plain words, not imported."""
 
     module: str
     description: str
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -233,6 +234,10 @@ class Registry(Generic[Traits]):
     def descriptions(self) -> dict[str, str]:
         """Name -> one line, sorted like :meth:`names`."""
         return {name: self._listed[name].description for name in self.names()}
+
+    def told(self, name: str, trait: str, otherwise: str) -> str:
+        """A trait that the registration of ``name`` writes as a plain word, without importing it."""
+        return self._listed[name].traits.get(trait, otherwise)
 
     def check(self, name: str) -> str:
         """Return ``name`` if it exists.
@@ -337,11 +342,12 @@ class Registry(Generic[Traits]):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.FunctionDef | ast.ClassDef):
                     doc = (ast.get_docstring(node) or "").split("\n")[0]
-                    for name in map(self._registered_name, node.decorator_list):
+                    for decorator in node.decorator_list:
+                        name = self._registered_name(decorator)
                         if name in listed:
                             raise RegistryError(f"{self.kind} {name!r} is in {listed[name].module} and in {module}")
                         if name is not None:
-                            listed[name] = _Listed(module, doc)
+                            listed[name] = _Listed(module, doc, _plain_words(decorator))
         return listed
 
     def _registered_name(self, decorator: ast.expr) -> str | None:
@@ -352,6 +358,16 @@ class Registry(Generic[Traits]):
             ) if variable == self.variable:
                 return name
         return None
+
+
+def _plain_words(decorator: ast.expr) -> dict[str, str]:
+    """Keyword arguments of a decorator that are literal texts."""
+    keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+    return {
+        one.arg: one.value.value
+        for one in keywords
+        if one.arg is not None and isinstance(one.value, ast.Constant) and isinstance(one.value.value, str)
+    }
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

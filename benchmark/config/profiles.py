@@ -25,6 +25,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 fifth of the few-shot images, smaller batches for more steps, and a lower rate, because so few steps at 0.1 leave the
 first megabatches at chance."""
 
+ONLINE: dict[str, int] = {"epochs": 1, "batch_size": 10}
+"""What ``online`` stands for: one pass in small batches, as in Lopez-Paz and Ranzato 2017 and what followed them."""
+
 LONG_STREAM = 120
 """Megabatches of the few-shot streams from which the paper's recipe has batches of 32 instead of 64."""
 
@@ -34,7 +37,7 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
 
     Args:
         given: option -> value, with or without underscores as in a configuration file; ``tau`` may stand in place of
-            ``density``.
+            ``density``, ``online`` in place of :data:`ONLINE`.
         profile: name of a profile.
 
     Raises:
@@ -47,6 +50,13 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         del options["megabatches"]
         if options.setdefault("known_length", False):
             raise UsageError("--megabatches unknown and --known-length contradict each other: leave out one of them")
+    if options.pop("online", False):
+        for name, value in ONLINE.items():
+            if str(options.setdefault(name, value)) != str(value):
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"--online and {flag} {plain(options[name])} contradict each other: leave out one of them"
+                )
     try:
         traits = STREAMS.load(str(options.get("stream"))).traits
         entry = STRATEGIES.load(str(options.get("strategy")))

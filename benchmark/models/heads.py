@@ -64,14 +64,18 @@ class TaskHeads(MultiTaskModule):
         """
         if task_labels is None:
             return self.forward_all_tasks(x)
-        hidden = self.features(x)
         if isinstance(task_labels, str):
-            return self._filled(hidden, {task: slice(None) for task in range(len(self.tasks))})
+            return self.all_heads(x)
+        hidden = self.features(x)
         if isinstance(task_labels, int):
             return self._filled(hidden, {task_labels: slice(None)})
         found = task_labels.unique().tolist()
         rows = {task: (task_labels == task).nonzero()[:, 0] for task in found} if len(found) > 1 else {}
         return self._filled(hidden, rows or {task: slice(None) for task in found})
+
+    def all_heads(self, x: Tensor) -> Tensor:
+        """Logits of all classes, as if no task had been told."""
+        return self._filled(self.features(x), {task: slice(None) for task in range(len(self.tasks))})
 
     def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
         """Logits as if all images were of one task."""

@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from benchmark.errors import UsageError
 from benchmark.registry import PROTOCOLS
 from benchmark.streams.protocols.scenario import (
-    ALMA,
     Arrangement,
     Asked,
     Megabatch,
@@ -31,7 +30,7 @@ from benchmark.streams.protocols.scenario import (
 from strategies.seeds import numpy_generator
 
 
-@PROTOCOLS.register(ALMA, options=("stratified", "wait"), reference="Caccia et al. 2021, arXiv 2106.09563, section 3")
+@PROTOCOLS.register("alma", options=("stratified", "wait"), reference="Caccia et al. 2021, arXiv 2106.09563, section 3")
 def alma(asked: Asked) -> Arrangement:
     """i.i.d. megabatches of all classes, tested on one fixed test set: anytime learning at macroscale, the default.
 

@@ -12,7 +12,6 @@ from benchmark.streams.sources.split_sets import FEW, ONE_PASS
 from benchmark.streams.sources.torchvision_sets import mnist
 
 DIGITS: dict[str, Any] = {
-    "protocol": "domain-incremental",
     "megabatches": (5, 10),
     "resolution": 8,
     "model": "mlp",
@@ -23,7 +22,6 @@ DIGITS: dict[str, Any] = {
 }
 
 MNIST: dict[str, Any] = {
-    "protocol": "domain-incremental",
     "megabatches": (10, 20),
     "resolution": 28,
     "model": "mlp",
@@ -33,26 +31,36 @@ MNIST: dict[str, Any] = {
 }
 
 
-@STREAMS.register("permuted_digits", demo=FEW, paper=FEW, **DIGITS)
+@STREAMS.register("permuted_digits", protocol="domain-incremental", demo=FEW, paper=FEW, **DIGITS)
 def permuted_digits(request: StreamRequest) -> StreamData:
     """Permuted digits: scikit-learn's digits, their pixels in another order in each of 5 experiences."""
     return replace(digits(request), label="permuted_digits")
 
 
-@STREAMS.register("rotated_digits", demo={**FEW, "domain": "rotated"}, paper={**FEW, "domain": "rotated"}, **DIGITS)
+@STREAMS.register(
+    "rotated_digits",
+    protocol="domain-incremental",
+    demo={**FEW, "domain": "rotated"},
+    paper={**FEW, "domain": "rotated"},
+    **DIGITS,
+)
 def rotated_digits(request: StreamRequest) -> StreamData:
     """Rotated digits: scikit-learn's digits, turned by another angle in each of 5 experiences."""
     return replace(digits(request), label="rotated_digits")
 
 
-@STREAMS.register("permuted_mnist", demo=ONE_PASS, paper=ONE_PASS, **MNIST)
+@STREAMS.register("permuted_mnist", protocol="domain-incremental", demo=ONE_PASS, paper=ONE_PASS, **MNIST)
 def permuted_mnist(request: StreamRequest) -> StreamData:
     """Permuted MNIST: all of MNIST, its pixels in another order in each of 10 experiences."""
     return replace(mnist(request), label="permuted_mnist")
 
 
 @STREAMS.register(
-    "rotated_mnist", demo={**ONE_PASS, "domain": "rotated"}, paper={**ONE_PASS, "domain": "rotated"}, **MNIST
+    "rotated_mnist",
+    protocol="domain-incremental",
+    demo={**ONE_PASS, "domain": "rotated"},
+    paper={**ONE_PASS, "domain": "rotated"},
+    **MNIST,
 )
 def rotated_mnist(request: StreamRequest) -> StreamData:
     """Rotated MNIST: all of MNIST, turned by another angle in each of 10 experiences."""
