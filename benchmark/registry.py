@@ -1,4 +1,4 @@
-"""The registries of streams, models and metrics; those of strategies and their parts: :mod:`strategies.registry`."""
+"""The registries of streams, protocols, models and metrics; those of strategies are in :mod:`strategies.registry`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class StreamTraits:
         source: ``synthetic`` for a stream of procedurally made images.
         classes, train_per_class, test_per_class: of stand-in images; 0 where the stream has none.
         locate: data root -> the folder of the images, or None; for streams without public download.
+        protocol: the protocol, unless told otherwise.
     """
 
     megabatches: tuple[int, ...]
@@ -42,11 +43,39 @@ class StreamTraits:
     train_per_class: int = 0
     test_per_class: int = 0
     locate: Callable[[Path], Path | None] | None = None
+    protocol: str = "alma"
 
     def __post_init__(self) -> None:
         numbers = isinstance(self.megabatches, tuple) and all(isinstance(one, int) for one in self.megabatches)
         if not numbers or not self.megabatches or min(self.megabatches) < 1:
             raise RegistryError(f"megabatches are numbers from 1 on, the default first; not {self.megabatches!r}")
+
+
+PROTOCOL_OPTIONS = ("stratified", "wait", "domain", "disjoint", "blur")
+"""Options that only some protocols read."""
+
+
+@dataclass(frozen=True)
+class ProtocolTraits:
+    """What is to be known of a protocol before it arranges a stream.
+
+    Attributes:
+        options: those of :data:`PROTOCOL_OPTIONS` that it reads.
+        shifts: whether the distribution changes over the stream: forgetting is measured then, and memory belongs to the
+            method, not to the protocol.
+        new_classes: whether each class belongs to one experience.
+        tasks: whether the learner is told the task of each image, and has a head for each.
+    """
+
+    options: tuple[str, ...] = ()
+    shifts: bool = False
+    new_classes: bool = False
+    tasks: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.options) - set(PROTOCOL_OPTIONS))
+        if unknown:
+            raise RegistryError(f"options are among {', '.join(PROTOCOL_OPTIONS)}, not {unknown[0]!r}")
 
 
 @dataclass(frozen=True)
@@ -82,5 +111,6 @@ class MetricTraits:
 
 
 STREAMS = Registry("stream", "STREAMS", "benchmark.streams", "anytime_bench.streams", StreamTraits)
+PROTOCOLS = Registry("protocol", "PROTOCOLS", "benchmark.streams.protocols", "anytime_bench.protocols", ProtocolTraits)
 MODELS = Registry("model", "MODELS", "benchmark.models", "anytime_bench.models", ModelTraits)
 METRICS = Registry("metric", "METRICS", "benchmark.metrics", "anytime_bench.metrics", MetricTraits)

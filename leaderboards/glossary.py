@@ -22,6 +22,9 @@ every run; in contrasts; in the terminal's table of megabatches; among the termi
 DEFAULT_SORT = "anytime/cer_rate"
 """Metric by which boards are sorted, lowest first, unless told otherwise."""
 
+SHIFTING_SORT = "continual/accuracy"
+"""Metric in its place on boards of streams that shift, highest first."""
+
 
 @dataclass(frozen=True)
 class Measure:

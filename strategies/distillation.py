@@ -8,6 +8,7 @@ from typing import Annotated
 import torch
 from annotated_types import Gt, Interval
 from avalanche.core import SupervisedPlugin
+from avalanche.models.utils import avalanche_forward
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,7 +52,7 @@ class Distillation(SupervisedPlugin):
         if self.teacher is None:
             return
         with torch.no_grad(), execution_of(strategy).autocast(strategy.device):
-            answers = in_float32(self.teacher(strategy.mb_x))
+            answers = in_float32(avalanche_forward(self.teacher, strategy.mb_x, strategy.mb_task_id))
         self.forwarded_samples += len(answers)
         taught = distillation_loss(strategy.mb_output, answers, self.temperature)
         strategy.loss = (1 - self.alpha) * strategy.loss + self.alpha * taught

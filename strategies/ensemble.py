@@ -37,7 +37,9 @@ class EnsembleStrategy(AnytimeStrategy):
         return torch.stack([self._criterion(logits, self.mb_y) for logits in self._outputs]).sum()
 
 
-@STRATEGIES.register("ensemble", options=(), reference="Caccia et al. 2021, arXiv 2106.09563 (Ens)")
+@STRATEGIES.register(
+    "ensemble", options=(), task_labels="ignored", reference="Caccia et al. 2021, arXiv 2106.09563 (Ens)"
+)
 def ensemble(learner: Learner, pruning: Pruning, *, members: Annotated[int, Ge(1)] = 3) -> AnytimeStrategy:
     """ALMA's Ens: several networks trained side by side, whose probabilities are averaged.
 

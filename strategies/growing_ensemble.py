@@ -48,7 +48,9 @@ class GrowingMembers(Members, DynamicModule):
         return self.members[-1](x) if self.training else super().forward(x)
 
 
-@STRATEGIES.register("growing-ensemble", options=(), reference="Caccia et al. 2021, arXiv 2106.09563 (gEns)")
+@STRATEGIES.register(
+    "growing-ensemble", options=(), task_labels="ignored", reference="Caccia et al. 2021, arXiv 2106.09563 (gEns)"
+)
 def growing_ensemble(learner: Learner, pruning: Pruning) -> AnytimeStrategy:
     """ALMA's gEns: a new network for each megabatch joins the frozen earlier ones.
 

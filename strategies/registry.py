@@ -81,12 +81,17 @@ class StrategyTraits:
         memory: ``stream`` replays as the protocol says, ``own`` brings a memory of its own, so that ``--replay`` does
             not apply.
         replays: of a memory of its own, the replay policy that costs about as much, for estimates of time.
+        task_labels: of a stream with a head for each task: whether the strategy's networks have them (``heads``), it
+            cannot do without them (``needed``), or it runs networks that take no task labels (``ignored``).
+        needs_new_classes: whether it asks each experience for classes that are nowhere else.
     """
 
     options: tuple[str, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     memory: Literal["stream", "own"] = "stream"
     replays: str = ""
+    task_labels: Literal["heads", "needed", "ignored"] = "heads"
+    needs_new_classes: bool = False
 
     def __post_init__(self) -> None:
         for name in self.options:
@@ -171,10 +176,11 @@ class Entry(Generic[Traits]):
 
 @dataclass(frozen=True)
 class _Listed:
-    """Where a name comes from and its first docstring line, known without importing it."""
+    """Where a name comes from, its first docstring line, and traits that are written as plain words, not imported."""
 
     module: str
     description: str
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -228,6 +234,10 @@ class Registry(Generic[Traits]):
     def descriptions(self) -> dict[str, str]:
         """Name -> one line, sorted like :meth:`names`."""
         return {name: self._listed[name].description for name in self.names()}
+
+    def told(self, name: str, trait: str, otherwise: str) -> str:
+        """A trait that the registration of ``name`` writes as a plain word, without importing it."""
+        return self._listed[name].traits.get(trait, otherwise)
 
     def check(self, name: str) -> str:
         """Return ``name`` if it exists.
@@ -332,11 +342,12 @@ class Registry(Generic[Traits]):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.FunctionDef | ast.ClassDef):
                     doc = (ast.get_docstring(node) or "").split("\n")[0]
-                    for name in map(self._registered_name, node.decorator_list):
+                    for decorator in node.decorator_list:
+                        name = self._registered_name(decorator)
                         if name in listed:
                             raise RegistryError(f"{self.kind} {name!r} is in {listed[name].module} and in {module}")
                         if name is not None:
-                            listed[name] = _Listed(module, doc)
+                            listed[name] = _Listed(module, doc, _plain_words(decorator))
         return listed
 
     def _registered_name(self, decorator: ast.expr) -> str | None:
@@ -347,6 +358,16 @@ class Registry(Generic[Traits]):
             ) if variable == self.variable:
                 return name
         return None
+
+
+def _plain_words(decorator: ast.expr) -> dict[str, str]:
+    """Keyword arguments of a decorator that are literal texts."""
+    keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+    return {
+        one.arg: one.value.value
+        for one in keywords
+        if one.arg is not None and isinstance(one.value, ast.Constant) and isinstance(one.value.value, str)
+    }
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

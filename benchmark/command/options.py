@@ -74,6 +74,15 @@ def config_options(command: F) -> F:
     for heading, fields in reversed(by_group(RunConfig).items()):
         for name, field in reversed(fields.items()):
             command = _option(heading, name, field)(command)
+            if name == "batch_size":
+                command = click.option(
+                    "--online",
+                    cls=HeadedOption,
+                    heading=heading,
+                    is_flag=True,
+                    default=None,
+                    help="one pass over each experience in batches of 10: --epochs 1 --batch-size 10",
+                )(command)
             if name == "density":
                 command = click.option(
                     "--tau",
@@ -87,7 +96,7 @@ def config_options(command: F) -> F:
     return command
 
 
-FLAGS = {"settings": "--set"}
+FLAGS = {"settings": "--set", "scenario": "--protocol"}
 """Options that are not called what their field is called."""
 
 

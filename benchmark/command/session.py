@@ -183,6 +183,11 @@ class Session:
             {"identity": one.config.identity(one.data.fingerprint).key, "name": name_run(one.config)}
             for one in prepared
         ]
+        done = [
+            cell["identity"]
+            for cell, course in zip(cells, courses, strict=True)
+            if course.action == "leave" and course.state == "finished"
+        ]
         if part is not None:
             chosen = part.of([run.config.identity().key for run in runs])
             say(f"Part {part}: {len(chosen)} of {len(runs)} runs.")
@@ -197,7 +202,7 @@ class Session:
         with ExitStack() as stack:
             if campaign is not None:
                 parent = stack.enter_context(
-                    store.campaign(campaign.name, cells, source_tags(), whole=campaign.is_whole)
+                    store.campaign(campaign.name, cells, source_tags(), finished=done, whole=campaign.is_whole)
                 )
                 place = replace(place, parent=parent)
             elif len(waiting) > 1:

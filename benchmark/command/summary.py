@@ -7,14 +7,22 @@ from tabulate import tabulate
 from benchmark.metrics.glossary import glossary
 from benchmark.running.result import RunResult
 
-BRIEFLY = ("anytime/cer_rate", "test/accuracy", "gap/clean", "size/density", "time/train_seconds")
+BRIEFLY = (
+    "continual/accuracy",
+    "continual/forgetting",
+    "anytime/cer_rate",
+    "test/accuracy",
+    "gap/clean",
+    "size/density",
+    "time/train_seconds",
+)
 """Metrics of a summary of one line."""
 
 
 def summarise(result: RunResult) -> str:
     """One row a megabatch, then the totals; an empty cell where a megabatch has no value."""
     known = glossary()
-    columns = known.in_place("megabatches")
+    columns = [one for one in known.in_place("megabatches") if one.name in result.series]
     rows = []
     for megabatch in range(1, result.config.megabatches + 1):
         values = [(one, result.at(one.name, megabatch)) for one in columns]

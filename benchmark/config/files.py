@@ -10,7 +10,7 @@ import yaml
 
 from benchmark.errors import UsageError, plain, shortened
 
-WORDS = {"set": "settings"}
+WORDS = {"set": "settings", "protocol": "scenario"}
 """Other words for options in a file."""
 
 LARGEST_FILE = 2**18
@@ -35,7 +35,7 @@ TEXT = "tag:yaml.org,2002:str"
 
 
 def load_file(path: Path) -> list[dict[str, Any]]:
-    """Options from a YAML file, one mapping for each of its documents; ``set`` is another word for ``settings``.
+    """Options from a YAML file, one mapping for each of its documents; :data:`WORDS` may stand for others.
 
     Names are texts as they are written: ``3`` and ``no`` are no number and no truth value there.
 

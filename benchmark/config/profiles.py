@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.config.density import with_density
 from benchmark.config.run_config import LARGEST, MOST, NAMED, RunConfig
 from benchmark.errors import UsageError, plain, shortened
-from benchmark.registry import MODELS, STREAMS
+from benchmark.registry import MODELS, PROTOCOL_OPTIONS, PROTOCOLS, STREAMS
 from strategies.registry import OPTIONS, STRATEGIES, Entry, RegistryError, StrategyTraits, UnknownName
 
 UNKNOWN = "unknown"
@@ -25,6 +25,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 fifth of the few-shot images, smaller batches for more steps, and a lower rate, because so few steps at 0.1 leave the
 first megabatches at chance."""
 
+ONLINE: dict[str, int] = {"epochs": 1, "batch_size": 10}
+"""What ``online`` stands for: one pass in small batches, as in Lopez-Paz and Ranzato 2017 and what followed them."""
+
 LONG_STREAM = 120
 """Megabatches of the few-shot streams from which the paper's recipe has batches of 32 instead of 64."""
 
@@ -34,7 +37,7 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
 
     Args:
         given: option -> value, with or without underscores as in a configuration file; ``tau`` may stand in place of
-            ``density``.
+            ``density``, ``online`` in place of :data:`ONLINE`.
         profile: name of a profile.
 
     Raises:
@@ -47,6 +50,13 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         del options["megabatches"]
         if options.setdefault("known_length", False):
             raise UsageError("--megabatches unknown and --known-length contradict each other: leave out one of them")
+    if options.pop("online", False):
+        for name, value in ONLINE.items():
+            if str(options.setdefault(name, value)) != str(value):
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"--online and {flag} {plain(options[name])} contradict each other: leave out one of them"
+                )
     try:
         traits = STREAMS.load(str(options.get("stream"))).traits
         entry = STRATEGIES.load(str(options.get("strategy")))
@@ -59,6 +69,7 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         "megabatches": traits.megabatches[0],
         "shots": traits.shots,
         "stratified": traits.stratified,
+        "scenario": traits.protocol,
         **PROFILES[profile],
         **({"model": traits.model} if traits.model else {}),
         **(traits.demo if profile == "demo" else traits.paper),
@@ -76,6 +87,7 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         raise UsageError(_first_problem(error)) from error
     except RegistryError as error:
         raise UsageError(str(error)) from error
+    _check_protocol(config, options)
     if config.resolution < smallest:
         raise UsageError(f"{config.model} needs images of {smallest} px or more: raise --resolution or change --model")
     return config
@@ -113,6 +125,37 @@ def _load_parts(config: RunConfig) -> None:
     for field, registry in NAMED.items():
         if field not in OPTIONS or field in read:
             registry.load(getattr(config, field))
+
+
+def _check_protocol(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """Make sure that protocol and strategy go together, and that no option belongs to another protocol.
+
+    Raises:
+        UsageError: they do not, or one does.
+    """
+    told = PROTOCOLS.load(config.scenario).traits
+    learner = STRATEGIES.load(config.strategy).traits
+    for name in PROTOCOL_OPTIONS:
+        usual = RunConfig.model_fields[name].default
+        # Whether classes are dealt out evenly has a default of the stream's.
+        if name in given and name not in told.options and name != "stratified" and getattr(config, name) != usual:
+            able = [other for other in PROTOCOLS.names() if name in PROTOCOLS.load(other).traits.options]
+            raise UsageError(f"--{name} belongs to --protocol {' or '.join(able)}: {config.scenario} does not read it")
+    if learner.task_labels == "needed" and not told.tasks:
+        raise UsageError(
+            f"{config.strategy} needs the task of every image, and {config.scenario} does not tell it: "
+            "choose --protocol task-incremental"
+        )
+    if learner.task_labels == "ignored" and told.tasks:
+        raise UsageError(
+            f"{config.strategy} runs networks that take no task labels, and {config.scenario} has a head for each "
+            "task: choose --protocol class-incremental"
+        )
+    if learner.needs_new_classes and not told.new_classes:
+        raise UsageError(
+            f"{config.strategy} needs classes that are new in each experience, and {config.scenario} has none: "
+            "choose --protocol class-incremental"
+        )
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from benchmark.config.fields import option, with_role
 from benchmark.config.identity import Identity
 from benchmark.errors import plain, shortened
-from benchmark.registry import MODELS, STREAMS
+from benchmark.registry import MODELS, PROTOCOL_OPTIONS, PROTOCOLS, STREAMS
 from strategies.learning.recipe import Control, LearningRateSchedule, Optimiser, Ties
 from strategies.pruning.schedules import FINAL_DENSITY
 from strategies.registry import (
@@ -33,6 +33,7 @@ PROTOCOL_VERSION = 2
 
 NAMED: dict[str, Registry[Any]] = {
     "stream": STREAMS,
+    "scenario": PROTOCOLS,
     "strategy": STRATEGIES,
     "score": SCORES,
     "schedule": SCHEDULES,
@@ -45,8 +46,15 @@ NAMED: dict[str, Registry[Any]] = {
 VERSIONED: dict[str, Registry[Any]] = {"score": SCORES, "schedule": SCHEDULES, "scope": DISTRIBUTIONS}
 """Options of a variant that have versions of their own."""
 
+ALMA = "alma"
+"""The protocol of all runs from before there were others. Its runs do not record it: they stay what they were."""
+
 RESOLUTIONS = (4, 1024)
 """Smallest and largest height and width of images, in pixels."""
+
+MAX_PIXELS = 50_000_000
+"""Of an image that is decoded unless more are allowed: 150 MB in each of several threads. Photographs of most cameras
+have fewer."""
 
 MOST = 10**9
 """Of anything that is counted. Larger numbers fit neither a store nor a clock."""
@@ -73,6 +81,13 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stream: str = option("protocol", "Stream", "which images, in which order")
+    scenario: str = option(
+        "protocol",
+        "Stream",
+        "how images arrive: alma, class-incremental, task-incremental, domain-incremental or blurry  [default: the "
+        "stream's]",
+        ALMA,
+    )
     data: Literal["auto", "real", "synthetic"] = option(
         "protocol",
         "Stream",
@@ -86,7 +101,7 @@ class RunConfig(BaseModel):
     megabatches: int = option(
         "protocol",
         "Stream",
-        "B: how many megabatches the images arrive in; 'unknown' does not tell the learner",
+        "B: how many megabatches (experiences) the images arrive in; 'unknown' does not tell the learner",
         ge=1,
         le=MOST,
     )
@@ -127,7 +142,27 @@ class RunConfig(BaseModel):
         earlier="first",
     )
     stratified: bool = option("protocol", "Stream", "deal every class out evenly over the megabatches")
-    skip_corrupt: bool = option("execution", "Stream", "leave out unreadable images, and say how many", False)
+    domain: Literal["permuted", "rotated"] = option(
+        "protocol", "Stream", "of domain-incremental: what happens to the images of an experience", "permuted"
+    )
+    disjoint: int = option(
+        "protocol", "Stream", "of blurry: percent of the classes that belong to one experience alone", 50, ge=0, le=100
+    )
+    blur: int = option(
+        "protocol", "Stream", "of blurry: percent of the other classes' images that come elsewhere", 10, ge=0, le=100
+    )
+    skip_corrupt: bool = option(
+        "execution", "Stream", "leave out unreadable images and those that are too large, and say how many", False
+    )
+    max_pixels: int = option(
+        "execution",
+        "Stream",
+        "pixels of the largest image that is decoded; images with more are refused, or left out with --skip-corrupt",
+        MAX_PIXELS,
+        single=True,
+        ge=1,
+        le=MOST,
+    )
 
     strategy: str = option("variant", "Strategy", "how the learner learns")
     score: str = option("variant", "Strategy", "what ranks the weights; some strategies have another default", "snip")
@@ -186,6 +221,9 @@ class RunConfig(BaseModel):
         "protocol", "Training", "parts of a megabatch's epochs after which the rate decays", (0.4, 0.8), single=True
     )
     lr_decay: float = option("protocol", "Training", "factor of each decay of the rate", 0.1, gt=0, le=1)
+    augment: bool = option(
+        "protocol", "Training", "crop, and where that changes no meaning flip, training images at random", True
+    )
     carry_momentum: bool = option(
         "protocol", "Training", "keep the optimiser's state from one megabatch to the next", False
     )
@@ -286,14 +324,21 @@ class RunConfig(BaseModel):
     def protocol(self) -> dict[str, Any]:
         """What two runs must have in common to be compared, but for the data themselves.
 
-        Fields that the others make meaningless are left out, such as milestones without a multistep schedule.
-        Avalanche's strategies bring their own memory: their replay is ``own``, whatever was asked for.
+        Fields that the others make meaningless are left out, such as milestones without a multistep schedule, and those
+        that came with other protocols than ALMA's where they say what all runs did before.
+        Avalanche's strategies bring their own memory: their replay is ``own``, whatever was asked for. On a stream that
+        shifts, memory is what methods differ in: there it belongs to the variant.
         """
         fields = self.model_dump(mode="json", include=set(with_role(RunConfig, "protocol")))
         if STRATEGIES.load(self.strategy).traits.memory == "own":
             fields["replay"] = "own"
+        traits = PROTOCOLS.load(self.scenario).traits
         meaningless = {
-            "buffer_size": fields["replay"] != "buffer",
+            **{name: name not in traits.options for name in PROTOCOL_OPTIONS},
+            "scenario": self.scenario == ALMA,
+            "replay": traits.shifts,
+            "augment": self.augment,
+            "buffer_size": fields["replay"] != "buffer" or traits.shifts,
             "momentum": self.optimizer != "sgd",
             "milestones": self.lr_schedule != "multistep",
             "lr_decay": self.lr_schedule != "multistep",
@@ -304,6 +349,8 @@ class RunConfig(BaseModel):
             "model_version": MODELS.load(self.model).version,
             "protocol_version": PROTOCOL_VERSION,
         }
+        if self.scenario != ALMA:
+            versions["scenario_version"] = PROTOCOLS.load(self.scenario).version
         return fields | versions
 
     def variant(self) -> dict[str, Any]:
@@ -315,7 +362,13 @@ class RunConfig(BaseModel):
                 versions[f"{name}_version"] = registry.load(options[name]).version
         if "structure" in options:
             versions["structure_version"] = structure_entry(self.structure).version
-        return {"strategy": self.strategy, **options, **self.settings, **versions}
+        return {"strategy": self.strategy, **options, **self._memory(), **self.settings, **versions}
+
+    def _memory(self) -> dict[str, Any]:
+        """What a strategy that replays as it is told remembers, where that belongs to the variant."""
+        if STRATEGIES.load(self.strategy).traits.memory == "own" or not PROTOCOLS.load(self.scenario).traits.shifts:
+            return {}
+        return {"replay": self.replay} | ({"buffer_size": self.buffer_size} if self.replay == "buffer" else {})
 
     def default_variant(self) -> dict[str, Any]:
         """The options of :meth:`variant` with the strategy's own defaults: a row is named by what differs."""
@@ -326,6 +379,8 @@ class RunConfig(BaseModel):
         deciding = ("schedule", "scope", "structure")
         same = plain.model_copy(update={name: getattr(self, name) for name in deciding}).variant()
         options = same | {name: getattr(plain, name) for name in deciding if name in same}
+        # A memory is named whatever it is: a row that replays nothing is no usual one, nor is one that replays all.
+        options = {name: value for name, value in options.items() if name not in self._memory()}
         return options | ({"density": self.density} if n_and_m(self.structure) and "density" in same else {})
 
 

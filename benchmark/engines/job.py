@@ -16,6 +16,7 @@ from benchmark.recording.code import code_fingerprint
 from benchmark.recording.heartbeat import WORKER
 from benchmark.recording.ledger import Ledger
 from benchmark.recording.provenance import library_versions
+from benchmark.recording.spool import wait_until_served
 from benchmark.recording.store import Store
 from benchmark.running.checkpoint import CheckpointFile
 from benchmark.running.claim import claim
@@ -159,6 +160,7 @@ def carry_out(
     try:
         prepared = prepare(job.config, data_root=place.data_root, cache=place.cache, loaded=loaded)
         tags = {} if place.worker is None else {PREFIX + WORKER: place.worker}
+        wait_until_served(place.tracking_uri)
         store = Store(place.tracking_uri, place.output, place.experiment, parent=place.parent, tags=tags)
         identity = prepared.config.identity(prepared.data.fingerprint).key
         with claim(place.checkpoints, identity) as is_ours:

@@ -11,24 +11,29 @@ from benchmark.registry import METRICS
 from leaderboards.glossary import Measure
 
 
-def anytime_values(errors: Sequence[int], test_size: int) -> dict[str, float]:
-    """The anytime metrics after megabatch t, from the error counts e_1..e_t on N test images.
+def anytime_values(errors: Sequence[int], sizes: Sequence[int]) -> dict[str, float]:
+    """The anytime metrics after megabatch t, from the error counts e_1..e_t on N_1..N_t test images.
 
-    ``anytime/cer`` is the cumulative error sum_t e_t, a count; ``anytime/cer_rate`` is CER / (t N); lower is
+    ``anytime/cer`` is the cumulative error sum_t e_t, a count; ``anytime/cer_rate`` is CER / sum_t N_t; lower is
     better. ``anytime/average_accuracy`` is the mean of the t test accuracies. ``anytime/are`` (t >= 2) is
-    (e_t - e_{t-1}) / N; negative is better. CER and ARE: arXiv 2106.09563 and 2204.01640.
+    e_t / N_t - e_{t-1} / N_{t-1}; negative is better. CER and ARE: arXiv 2106.09563 and 2204.01640. N is always the
+    same in an ALMA stream; where the stream shifts, it is the test images of what has been seen.
     """
     total, latest = sum(errors), errors[-1]
-    rate = total / (len(errors) * test_size)
+    rate = total / sum(sizes)
     values = {
         "test/errors": float(latest),
-        "test/accuracy": 1 - latest / test_size,
+        "test/accuracy": 1 - latest / sizes[-1],
         "anytime/cer": float(total),
         "anytime/cer_rate": rate,
         "anytime/average_accuracy": 1 - rate,
     }
+    if len(set(sizes)) > 1:
+        accuracies = [1 - wrong / size for wrong, size in zip(errors, sizes, strict=True)]
+        values["anytime/average_accuracy"] = sum(accuracies) / len(accuracies)
     if len(errors) > 1:
-        values["anytime/are"] = (latest - errors[-2]) / test_size
+        # Over a common denominator, so that it is rounded once.
+        values["anytime/are"] = (latest * sizes[-2] - errors[-2] * sizes[-1]) / (sizes[-1] * sizes[-2])
     return values
 
 
@@ -114,8 +119,10 @@ class AnytimePerformance(TestMetric):
     def __init__(self) -> None:
         super().__init__()
         self.errors: list[int] = []
+        self.sizes: list[int] = []
 
     def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
         """The values up to this megabatch."""
         self.errors.append(test.seen - test.correct)
-        return anytime_values(self.errors, test.seen)
+        self.sizes.append(test.seen)
+        return anytime_values(self.errors, self.sizes)

@@ -14,6 +14,7 @@ from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.slim import SlimNetwork
 from benchmark.recording.trace import StepTrace
 from benchmark.recording.writer import ArtifactWriter, Finished
+from leaderboards.drafts import clear_dead_drafts, draft_folder
 
 
 class Configuration(ArtifactWriter):
@@ -72,15 +73,19 @@ def write_artifacts(writers: Sequence[ArtifactWriter], run: Finished, logger: ML
     lines = []
     place = logger.artifacts()
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(tempfile.gettempdir())
+        clear_dead_drafts(scratch)
+        with draft_folder(scratch) as drafts:
+            folder = drafts / "files"
+            folder.mkdir()
             for writer in writers:
                 try:
-                    line = writer.write(run, Path(folder))
+                    line = writer.write(run, folder)
                 except ValueError as error:
                     say(f"Note: {error}.")
                 else:
                     lines += [] if line is None else [line.format(place=place)]
-            logger.client.log_artifacts(logger.run_id, folder)
+            logger.client.log_artifacts(logger.run_id, str(folder))
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unwritten(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -42,10 +44,11 @@ def provenance(device: str = "cpu") -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "platform": f"{platform.system()} {platform.machine()}",
     }
-    return tags | library_versions()
+    return {**tags, **library_versions()}
 
 
-def library_versions() -> dict[str, str]:
+@cache
+def library_versions() -> Mapping[str, str]:
     """Tag, without prefix -> version of a library that results depend on."""
     return {f"version.{package}": version(package) for package in PACKAGES}
 

@@ -13,7 +13,7 @@ from mlflow.entities import Dataset
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
 
 from benchmark.config.fields import earlier_values
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import MAX_PIXELS, RunConfig
 from benchmark.recording.code import code_fingerprint
 from benchmark.recording.provenance import provenance
 from benchmark.streams.build import Stream
@@ -72,6 +72,7 @@ def describe_run(config: RunConfig, stream: Stream, profile: str, device: str) -
         "profile": profile,
         "compiled": "yes" if config.compile else "no",
         "code": code_fingerprint(config),
+        **({} if config.max_pixels == MAX_PIXELS else {"max_pixels": str(config.max_pixels)}),
     }
     origin = provenance(device)
     tags = {PREFIX + name: value for name, value in (own | origin).items()} | source_tags()

@@ -47,6 +47,9 @@ LAST_PAUSE = 5.0
 LAST_WAIT = 30.0
 """Seconds that a run whose training is over waits for a server that does not answer."""
 
+BEGINNING = 300.0
+"""Seconds that a run which is about to begin waits for a server that does not answer."""
+
 FAREWELL = 2
 """Seconds that an interrupted run has to say so to a server that answers."""
 
@@ -65,6 +68,37 @@ class InUse(Exception):
 def is_served(uri: str) -> bool:
     """Whether a store is reached through a network, and may go away."""
     return urlparse(uri).scheme in ("http", "https")
+
+
+def wait_until_served(uri: str, patience: float = BEGINNING) -> None:
+    """Wait for a server that is away, ``patience`` seconds at most; it is said.
+
+    Without it all runs to come would fail within the minute that a server takes to be started anew. What is wrong
+    otherwise, and a server that stays away, is found by whoever asks it next.
+    """
+    if not is_served(uri):
+        return
+    client, began, pause, is_said = MlflowClient(uri), time.monotonic(), PAUSE, False
+    while True:
+        try:
+            with impatient(TIMEOUT):
+                client.search_experiments(max_results=1)
+        except Exception as error:
+            reason = why_away(error)
+            if reason is None or time.monotonic() - began >= patience:
+                return
+            if not is_said:
+                say(
+                    f"The tracking server at {uri} does not answer ({reason}): the next run waits for it, up to "
+                    f"{patience / 60:.0f} minutes."
+                )
+            is_said = True
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+        else:
+            if is_said:
+                say(f"The tracking server at {uri} answers again.")
+            return
 
 
 @contextmanager

@@ -176,7 +176,13 @@ class Store:
 
     @contextmanager
     def campaign(
-        self, name: str, cells: Sequence[Mapping[str, str]], tags: Mapping[str, str], *, whole: bool = True
+        self,
+        name: str,
+        cells: Sequence[Mapping[str, str]],
+        tags: Mapping[str, str],
+        *,
+        finished: Collection[str] = (),
+        whole: bool = True,
     ) -> Iterator[str]:
         """The run that all runs of a campaign belong to, whichever commands carry them out; its id.
 
@@ -189,6 +195,7 @@ class Store:
             name: of the campaign.
             cells: ``identity`` and ``name`` of its runs.
             tags: of the run.
+            finished: identities of runs that the store is known to have finished.
             whole: whether the campaign has no runs but ``cells``.
         """
         about = {**tags, PREFIX + CAMPAIGN: name, **signs_of_life()}
@@ -204,14 +211,17 @@ class Store:
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=about).info.run_id
         write_cells(self.client, run_id, name, cells)
         write_environment(self.client, run_id)
-        with self._under_way(run_id, {cell["identity"] for cell in cells}):
+        with self._under_way(run_id, {cell["identity"] for cell in cells}, finished):
             yield run_id
 
     @contextmanager
-    def _under_way(self, run_id: str, identities: Collection[str] = ()) -> Iterator[None]:
+    def _under_way(
+        self, run_id: str, identities: Collection[str] = (), finished: Collection[str] = ()
+    ) -> Iterator[None]:
         """A context in which a run that several runs belong to shows signs of life; it ends as they did.
 
-        ``identities`` are those of runs that have to be finished, too, whatever run they belong to.
+        ``identities`` are those of runs that have to be finished, too, whatever run they belong to; the store is not
+        asked about them if all are ``finished``.
         """
         # Its runs have waited for a server that is away.
         with kept(self.client, self.uri, run_id, self.output, wait=0) as client:
@@ -221,7 +231,8 @@ class Store:
             except BaseException as error:
                 client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
                 raise
-            status = self._end_of(run_id, identities)
+            is_done = bool(identities) and set(identities) <= set(finished)
+            status = "FINISHED" if is_done else self._end_of(run_id, identities)
             if status != "RUNNING":
                 client.set_terminated(run_id, status)
         if left := left_over(client):

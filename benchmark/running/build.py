@@ -63,9 +63,10 @@ def make_learner(config: RunConfig, stream: Stream, device: str) -> Learner:
     """Model, data handling and recipe; length and buffer size only for those who declare them."""
     read = config.options()
     knows_length = "known_length" in read and config.known_length
-    keeps_buffer = "buffer_size" in read or config.protocol()["replay"] == "buffer"
+    replayed = {**config.variant(), **config.protocol()}.get("replay")
+    keeps_buffer = "buffer_size" in read or replayed == "buffer"
     return Learner(
-        make_model=model_maker(config, stream.data),
+        make_model=model_maker(config, stream.data, stream.tasks),
         megabatches=len(stream.scenario.train_stream) if knows_length else None,
         epochs=config.epochs,
         batch_size=config.batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from avalanche.training.determinism.rng_manager import RNGManager
 from avalanche.training.templates import SupervisedTemplate
 
 from benchmark.console import say
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, plain
 from benchmark.recording.code import code_differences
 from benchmark.running.checkpoint import CheckpointFile, Damaged
 from benchmark.running.interruption import Interruption
@@ -29,6 +30,9 @@ EVERY = 600.0
 
 SHARE = 0.01
 """Of a run's time that saving it after each megabatch may take."""
+
+THREADS = re.compile("[1-9][0-9]{0,3}")
+"""Numbers of threads that a run may have been begun with: with more, a process cannot start them."""
 
 
 @dataclass(frozen=True)
@@ -165,29 +169,49 @@ class Keeper:
             say(f"Note: the checkpoint {self.file} cannot be used, the run starts anew ({error}).")
             return fresh
         try:
-            state = load(data, self.surroundings, self.about["device"])
+            return self._put_back(load(data, self.surroundings, self.about["device"]), about, fresh)
         except Untrusted as error:
             raise UsageError(f"the checkpoint {self.file} is not one of ours, {error}: remove it") from error
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            # Sound, and yet not to be read: whatever is in it, what was learned is not thrown away without a word.
+            reason = f"{type(error).__name__}: {error}"
+            raise UsageError(
+                f"the checkpoint {self.file} cannot be gone on with ({reason}): remove it, and the run starts anew"
+            ) from error
+
+    def _put_back(
+        self, state: Mapping[str, Any], about: Mapping[str, Any], fresh: SupervisedTemplate
+    ) -> SupervisedTemplate:
+        """The strategy of ``state``; the process is as it was when that was saved."""
+        strategy: SupervisedTemplate = state["strategy"]
+        strategy.plugins = [plugin for plugin in strategy.plugins if plugin is not None]
+        self.points.emitted.update(state["emitted"])
+        self.done = state["done"]
         # Sums are split among threads: with another number of them the last digits would be others.
         torch.set_num_threads(int(about.get("threads", torch.get_num_threads())))
         RNGManager.__setstate__(state["random"])
-        self.done = state["done"]
-        self.points.emitted.update(state["emitted"])
-        strategy: SupervisedTemplate = state["strategy"]
-        strategy.plugins = [plugin for plugin in strategy.plugins if plugin is not None]
         if isinstance(fresh, Executed):
             # Whether it is compiled may have been asked otherwise.
             strategy.execution = fresh.execution
         return strategy
 
     def _compare(self, about: Mapping[str, Any]) -> None:
+        if not all(isinstance(about.get(name, ""), str) for name in (*self.about, "name", "device", "threads")):
+            raise Damaged("what it says of its run is no text")
         if about.get("identity") != self.about["identity"]:
-            raise UsageError(f"the checkpoint {self.file} is of another run ({about.get('name')}): remove it")
+            raise UsageError(f"the checkpoint {self.file} is of another run ({plain(about.get('name'))}): remove it")
         if about.get("outside") != len(self.surroundings):
             raise Damaged("it was saved with other plugins")
-        kind = about["device"].partition(":")[0]
+        if not THREADS.fullmatch(about.get("threads", "1")):
+            raise Damaged("its number of threads is none")
+        kind = about.get("device", "").partition(":")[0]
         if kind != self.about["device"].partition(":")[0]:
-            raise UsageError(f"the run was begun on {kind}: go on with --device {kind}, or start anew (--rerun always)")
+            begun = plain(kind)
+            raise UsageError(
+                f"the run was begun on {begun}: go on with --device {begun}, or start anew (--rerun always)"
+            )
         differences = code_differences(about, self.about)
         if differences and not self.anyway:
             raise UsageError(

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.models.build import model_factory
+from benchmark.models.heads import TaskHeads
 from benchmark.running.bf16 import SLOW_BF16, has_bf16_instructions
 from benchmark.streams.build import StreamSizes, measure_stream
 from benchmark.streams.loading.images import Images, StreamData, StreamRequest
@@ -69,7 +70,9 @@ def prepare(
         UsageError: anything about data, stream or device that the user has to mend.
     """
     choose_device(config)
-    request = StreamRequest(Path(data_root), Path(cache), config.resolution, config.skip_corrupt, download)
+    request = StreamRequest(
+        Path(data_root), Path(cache), config.resolution, config.skip_corrupt, download, config.max_pixels
+    )
     loaded = {} if loaded is None else loaded
     key = (config.stream, config.data, request)
     if key not in loaded:
@@ -94,7 +97,8 @@ def prepare_on(config: RunConfig, data: StreamData, *, given: Collection[str] | 
     if config.precision == "bf16" and device == "cpu" and has_bf16_instructions() is False:
         notes.append(SLOW_BF16)
     sizes = measure_stream(config, data)
-    _check_parts(config, data)
+    notes += sizes.notes
+    _check_parts(config, data, sizes)
     return Prepared(config, data, sizes, device, tuple(notes))
 
 
@@ -110,15 +114,19 @@ def choose_device(config: RunConfig) -> str:
     return device
 
 
-def model_maker(config: RunConfig, data: StreamData) -> Any:
-    """``make(k)``: the configured model for these images, with its k-th random initialisation."""
-    return model_factory(
+def model_maker(config: RunConfig, data: StreamData, tasks: Sequence[Sequence[int]] = ()) -> Any:
+    """``make(k)``: the configured model for these images, with its k-th random initialisation.
+
+    With the classes of ``tasks`` it has a head for each of them.
+    """
+    make = model_factory(
         config.model,
         classes=len(data.classes),
         channels=data.train.pixels.shape[1],
         resolution=config.resolution,
         seed=config.seed,
     )
+    return (lambda draw: TaskHeads(make(draw), tasks)) if tasks else make
 
 
 def _fewer_shots(config: RunConfig, data: StreamData, given: Collection[str] | None) -> dict[str, int]:
@@ -137,7 +145,7 @@ def _smallest_class(images: Images, classes: int) -> int:
     return int(np.bincount(images.targets, minlength=classes).min())
 
 
-def _check_parts(config: RunConfig, data: StreamData) -> None:
+def _check_parts(config: RunConfig, data: StreamData, sizes: StreamSizes) -> None:
     compiler = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))[0]
     if config.compile and not shutil.which(compiler):
         raise UsageError(
@@ -146,11 +154,11 @@ def _check_parts(config: RunConfig, data: StreamData) -> None:
     check = SCORES.load(config.score).traits.check
     if check is not None and "score" in config.options():
         try:
-            check(model_maker(config, data)(0))
+            check(model_maker(config, data, sizes.tasks)(0))
         except ValueError as error:
             raise UsageError(f"--score {config.score} with --model {config.model}: {error}") from error
     if config.layer_density:
-        layers = prunable_weights(model_maker(config, data)(0))
+        layers = prunable_weights(model_maker(config, data, sizes.tasks)(0))
         for pattern in unmatched(config.layer_density, layers):
             names = ", ".join(name.removesuffix(".weight") for name in layers)
             raise UsageError(f"--layer-density {pattern}: {config.model} has no such layer; it has {names}")

@@ -52,7 +52,7 @@ def expected_seconds(trained: float, forward: float, rate: float) -> float:
 
 def _sizes_of(scenario: CLScenario) -> StreamSizes:
     trainings = tuple((len(one.dataset), len(one.valid_dataset)) for one in scenario.train_stream)
-    return StreamSizes(trainings, len(scenario.test_stream[0].dataset))
+    return StreamSizes(trainings, sum(len(one.dataset) for one in scenario.test_stream))
 
 
 class RunProgress(SupervisedPlugin):

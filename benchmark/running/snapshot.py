@@ -225,14 +225,25 @@ class _Restricted(pickle._Unpickler):
         return root != "torch" or issubclass(found, KINDS)
 
     def load_reduce(self) -> None:
-        """Call something, if it may be called."""
-        called = self.stack[-2]
+        """Call something, if it may be called, and with what makes nothing larger than the file."""
+        called, arguments = self.stack[-2:]
         if not any(called is one for one in self._callable):
             raise Untrusted(f"it calls {getattr(called, '__qualname__', called)}")
+        if any(isinstance(one, range) or (called is bytearray and isinstance(one, int)) for one in arguments):
+            raise Untrusted(f"it makes a {called.__qualname__} of a number")
         self._standard[pickle.REDUCE[0]](self)
 
+    def load_later(self) -> None:
+        """Refuse what our protocol has not: it would take room for any number of bytes before it reads them."""
+        raise Untrusted(f"it is of a later protocol of pickle than {PROTOCOL}")
+
     _standard: ClassVar[dict[int, Callable[[Any], None]]] = pickle._Unpickler.dispatch
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {**_standard, pickle.REDUCE[0]: load_reduce}
+    _later = (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0])
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **_standard,
+        pickle.REDUCE[0]: load_reduce,
+        **dict.fromkeys(_later, load_later),
+    }
 
 
 def outside(number: int) -> object:

@@ -1,20 +1,22 @@
-"""From a run's configuration to its stream: which images, cut down to the asked shots, as an ALMA scenario."""
+"""From a run's configuration to its stream: which images, cut down to the asked shots, as a protocol's scenario."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
 from avalanche.benchmarks import CLScenario
 
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.registry import STREAMS
+from benchmark.registry import PROTOCOL_OPTIONS, PROTOCOLS, STREAMS
 from benchmark.streams.loading.dataset import ImageDataset
 from benchmark.streams.loading.images import Images, StreamData
 from benchmark.streams.loading.loader import ArrayLoader
-from benchmark.streams.loading.transforms import CropAndFlip, Normalise, TrainTransform
-from benchmark.streams.protocols.alma import alma_scenario, split_megabatches
+from benchmark.streams.loading.transforms import CropAndFlip, Normalise, TrainTransform, Transformed, Untouched
+from benchmark.streams.protocols.scenario import Arrangement, Asked, make_scenario
 from strategies.seeds import numpy_generator
 
 CHANNELS = 3
@@ -30,12 +32,14 @@ class Stream:
         fingerprint: of all the images, before shots were drawn.
         scenario: train, valid and test streams.
         loader: batches without per-sample work.
+        tasks: classes of each task, for a head each; empty where the learner is told no task.
     """
 
     data: StreamData
     fingerprint: str
     scenario: CLScenario
     loader: ArrayLoader
+    tasks: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,14 @@ class StreamSizes:
     Attributes:
         trainings: of each training, one a megabatch unless the learner waits: images to train on, and to validate on.
         tested: images of a test.
+        tasks: classes of each task, as :class:`Stream` has them.
+        notes: lines for the user.
     """
 
     trainings: tuple[tuple[int, int], ...]
     tested: int
+    tasks: tuple[tuple[int, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:
@@ -58,23 +66,32 @@ def build_stream(config: RunConfig, data: StreamData, device: str) -> Stream:
         UsageError: more shots than a class has, or an impossible split.
     """
     train, test = _cut(config, data)
+    arrangement = _arranged(config, train, test, len(data.classes))
     normalise = Normalise(data.mean, data.std)
-    augment = CropAndFlip(config.resolution, data.flip)
-    scenario = alma_scenario(
+    augment = CropAndFlip(config.resolution, data.flip) if config.augment else Untouched()
+    plain: list[Any] = [Transformed(domain, normalise) for domain in arrangement.domains] or [normalise]
+    scenario = make_scenario(
+        arrangement,
         ImageDataset(train),
         ImageDataset(test),
         train.targets,
         test.targets,
-        megabatches=config.megabatches,
-        val_fraction=config.val_fraction,
-        seed=config.seed,
-        stratified=config.stratified,
-        wait=config.wait,
-        train_transform=TrainTransform(augment, normalise),
-        eval_transform=normalise,
+        train_transforms=[TrainTransform(augment, one) for one in plain],
+        eval_transforms=plain,
+        protocol=config.scenario,
+        traits=PROTOCOLS.load(config.scenario).traits,
     )
-    loader = ArrayLoader(train, test, augment=augment, normalise=normalise, seed=config.seed, device=device)
-    return Stream(replace(data, train=train, test=test), data.fingerprint, scenario, loader)
+    loader = ArrayLoader(
+        train,
+        test,
+        augment=augment,
+        normalise=normalise,
+        seed=config.seed,
+        device=device,
+        tasks=_task_labels(arrangement, len(train), len(test)),
+        domains=arrangement.domains,
+    )
+    return Stream(replace(data, train=train, test=test), data.fingerprint, scenario, loader, arrangement.tasks)
 
 
 def outline_data(config: RunConfig) -> StreamData | None:
@@ -111,10 +128,38 @@ def measure_stream(config: RunConfig, data: StreamData) -> StreamSizes:
         UsageError: it cannot be made: more shots than a class has, or an impossible split.
     """
     train, test = _cut(config, data)
-    parts = split_megabatches(train.targets, config.megabatches, config.val_fraction, config.seed, config.stratified)
-    arrivals = [parts[start : start + config.wait] for start in range(0, len(parts), config.wait)]
-    sizes = [(sum(len(part.train) for part in a), sum(len(part.valid) for part in a)) for a in arrivals]
-    return StreamSizes(tuple(sizes), len(test))
+    arrangement = _arranged(config, train, test, len(data.classes))
+    trainings = tuple((len(part.train), len(part.valid)) for part in arrangement.trained)
+    tested = sum(len(part.positions) for part in arrangement.tested)
+    return StreamSizes(trainings, tested, arrangement.tasks, arrangement.notes)
+
+
+def _arranged(config: RunConfig, train: Images, test: Images, classes: int) -> Arrangement:
+    """Which images each experience of the configured protocol has."""
+    asked = Asked(
+        train.targets,
+        test.targets,
+        classes,
+        config.megabatches,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+        resolution=config.resolution,
+        **{name: getattr(config, name) for name in PROTOCOL_OPTIONS},
+    )
+    arrangement: Arrangement = PROTOCOLS.load(config.scenario).target(asked)
+    return arrangement
+
+
+def _task_labels(arrangement: Arrangement, train: int, test: int) -> torch.Tensor | None:
+    """Label of each sample by its id; None where the learner is told no task."""
+    if not arrangement.tasks:
+        return None
+    labels = torch.zeros(train + test, dtype=torch.long)
+    for part in arrangement.trained:
+        labels[np.concatenate([part.train, part.valid])] = part.task
+    for tested in arrangement.tested:
+        labels[train + tested.positions] = tested.task
+    return labels
 
 
 def _cut(config: RunConfig, data: StreamData) -> tuple[Images, Images]:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.errors import BoardError
-from leaderboards.glossary import DEFAULT_SORT, Glossary, Measure
+from leaderboards.glossary import DEFAULT_SORT, SHIFTING_SORT, Glossary, Measure
 from leaderboards.numbers.names import page_name, row_name
 from leaderboards.numbers.statistics import Estimate, estimates_of
 from leaderboards.sources.collect import Records, latest_per_seed
@@ -77,6 +77,12 @@ class Board:
         return page_name(self.label, self.data, self.data_fingerprint, self.protocol)
 
     @cached_property
+    def lead(self) -> Measure | None:
+        """The measure by which rows lead: ACC where the stream shifts, else the CER rate; None where it is unknown."""
+        shifts = SHIFTING_SORT in self.glossary and any(row.by_seed(SHIFTING_SORT) for row in self.rows)
+        return self.glossary.get(SHIFTING_SORT if shifts else DEFAULT_SORT)
+
+    @cached_property
     def runs(self) -> pd.DataFrame:
         """All runs of the board."""
         return pd.concat([row.runs for row in self.rows])
@@ -89,7 +95,8 @@ def boards(
 
     Args:
         records: what :func:`leaderboards.sources.collect.collect` returned.
-        sort: key or name of the measure that orders the rows; rows that lack it come last.
+        sort: key or name of the measure that orders the rows; rows that lack it come last. The default is ACC where
+            the stream shifts.
         reverse: worst first.
         across: protocol fields to compare across: they move from the board's heading to the rows' names.
 
@@ -112,20 +119,19 @@ def boards(
         head = together.iloc[0]
         current = newest_versions(together)
         rows = _rows(current, across, glossary)
-        sign = (-measure.better or 1) * (-1 if reverse else 1)
-        rows.sort(key=lambda row: _sort_key(row, measure, sign))
-        result.append(
-            Board(
-                head.stream_label,
-                head.data,
-                head.data_version,
-                head.data_fingerprint,
-                shared,
-                rows,
-                glossary,
-                len(together) - len(current),
-            )
+        board = Board(
+            head.stream_label,
+            head.data,
+            head.data_version,
+            head.data_fingerprint,
+            shared,
+            rows,
+            glossary,
+            len(together) - len(current),
         )
+        by = (board.lead if sort == DEFAULT_SORT else None) or measure
+        _order(rows, by, reverse)
+        result.append(board)
     return sorted(result, key=lambda board: (board.label, board.data, board.file_name))
 
 
@@ -177,6 +183,11 @@ def _rows(runs: pd.DataFrame, across: Sequence[str], glossary: Glossary) -> list
         estimates = {one.key: value for one, value in zip(measured, found, strict=True) if value is not None}
         rows.append(Row(row_name(own, extras[key]), own.iloc[0].variant, extras[key], own, estimates))
     return rows
+
+
+def _order(rows: list[Row], measure: Measure, reverse: bool) -> None:
+    sign = (-measure.better or 1) * (-1 if reverse else 1)
+    rows.sort(key=lambda row: _sort_key(row, measure, sign))
 
 
 def _measure(glossary: Glossary, word: str) -> Measure:

@@ -39,7 +39,7 @@ def variant_name(
         value = options[name]
         if isinstance(value, bool):
             words.append(name if value else f"not {name}")
-        elif isinstance(value, str) and name not in (extra or {}):
+        elif isinstance(value, str) and name not in (extra or {}) and name != "replay":
             words.append(value)
         elif isinstance(value, Mapping):
             words += [f"{key} {_number(number)}" for key, number in value.items()]
@@ -58,7 +58,7 @@ def page_name(label: str, data: str, data_fingerprint: str, protocol: Mapping[st
     """File name of a board's page: readable, and different for different boards."""
     identity = json.dumps([data, data_fingerprint, dict(protocol)], sort_keys=True)
     megabatches, epochs = f"b{protocol.get('megabatches')}", f"e{protocol.get('epochs')}"
-    words = [label, data, megabatches, protocol.get("replay"), protocol.get("model"), epochs]
+    words = [label, protocol.get("scenario"), data, megabatches, protocol.get("replay"), protocol.get("model"), epochs]
     return f"{slug(' '.join(str(word) for word in words if word))}-{_digest(identity)}.md"
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board, Row
 from leaderboards.numbers.curves import Curve, Series, curves, differences
-from leaderboards.numbers.fronts import LOSS, Front, fronts
+from leaderboards.numbers.fronts import Front, fronts
 from leaderboards.numbers.groups import GROUPS, group_of
 from leaderboards.numbers.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
 
@@ -180,8 +180,8 @@ class Report:
         fronts: Pareto fronts of those of :data:`leaderboards.numbers.fronts.COSTS` in which rows differ.
         drawn: ranks of the rows that figures show: the baseline and the first of each group, then the first of the
             others, :data:`DRAWN` at most.
-        leaders: ranks of the rows with the lowest :data:`leaderboards.numbers.fronts.LOSS` and of those that are not
-            told apart from it, the lowest first; none where all are equal.
+        leaders: ranks of the rows that are the best by :attr:`leaderboards.numbers.boards.Board.lead` and of those that
+            are not told apart from it, the best first; none where all are equal.
         untested: ranks of rows that share fewer than two seeds with the first leader.
     """
 
@@ -210,9 +210,10 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
     """
     series = series or {}
     glossary = board.glossary
-    columns = [one for one in glossary.in_place("board") if any(one.key in row.estimates for row in board.rows)]
+    measured = {key for row in board.rows for key in row.estimates}
+    columns = [one for one in glossary.in_place("board") if one.key in measured]
     best = {one.key: _best(board.rows, one) for one in columns}
-    compared = glossary.in_place("baseline")
+    compared = [one for one in glossary.in_place("baseline") if one.key in measured]
     tested = {one.key: _against_baseline(board, one) for one in compared}
     rows = []
     for number, row in enumerate(board.rows):
@@ -235,13 +236,12 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
             )
         )
     version = protocol_version(board)
-    loss = glossary.get(LOSS)
-    leaders = [] if loss is None else _leaders(rows, loss)
+    leaders = [] if board.lead is None else _leaders(rows, board.lead)
     return Report(
         board=board,
         columns=columns,
         baseline=compared if any(_baseline(board, row) is not None for row in board.rows) else [],
-        each_run=glossary.in_place("runs"),
+        each_run=[one for one in glossary.in_place("runs") if one.key in measured],
         rows=rows,
         seeds=sorted({int(seed) for seed in board.runs.seed}),
         provenance=provenance(board.runs),
@@ -250,7 +250,7 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
         fronts=fronts(board),
         drawn=_drawn(rows),
         leaders=leaders,
-        untested=_untested(rows, leaders),
+        untested=[] if board.lead is None else _untested(rows, leaders, board.lead),
     )
 
 
@@ -306,18 +306,18 @@ def _drawn(rows: Sequence[RowReport]) -> list[int]:
     return sorted(chosen)
 
 
-def _leaders(rows: Sequence[RowReport], loss: Measure) -> list[int]:
+def _leaders(rows: Sequence[RowReport], lead: Measure) -> list[int]:
     """See :class:`Report`."""
-    means = {row.rank: row.cells[loss.key].estimate.mean for row in rows if row.cells.get(loss.key, NOTHING).best}
-    return sorted(means, key=lambda rank: means[rank])
+    means = {row.rank: row.cells[lead.key].estimate.mean for row in rows if row.cells.get(lead.key, NOTHING).best}
+    return sorted(means, key=lambda rank: -lead.better * means[rank])
 
 
-def _untested(rows: Sequence[RowReport], leaders: Sequence[int]) -> list[int]:
+def _untested(rows: Sequence[RowReport], leaders: Sequence[int], lead: Measure) -> list[int]:
     """See :class:`Report`."""
     if not leaders:
         return []
-    first = rows[leaders[0] - 1].row.by_seed(LOSS).keys()
-    return [row.rank for row in rows if row.rank != leaders[0] and len(row.row.by_seed(LOSS).keys() & first) < 2]
+    first = rows[leaders[0] - 1].row.by_seed(lead.name).keys()
+    return [row.rank for row in rows if row.rank != leaders[0] and len(row.row.by_seed(lead.name).keys() & first) < 2]
 
 
 def _baseline(board: Board, row: Row) -> Row | None:

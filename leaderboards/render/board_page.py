@@ -10,7 +10,7 @@ from tabulate import tabulate
 from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board
 from leaderboards.numbers.curves import ACCURACY
-from leaderboards.numbers.fronts import LOSS, Front
+from leaderboards.numbers.fronts import Front
 from leaderboards.numbers.groups import GROUPS
 from leaderboards.numbers.report import BASELINE, LEVEL, MARGIN, STORED_BYTES, Report, RowReport, Tested
 from leaderboards.numbers.statistics import MOST_SEEDS
@@ -31,13 +31,26 @@ from leaderboards.render.markup import (
 )
 from leaderboards.render.pictures import WIDTH, Picture, path_of, pictures
 
-SHOWN_FIRST = ("megabatches", "shots", "test_shots", "replay", "model", "epochs", "batch_size", "resolution")
+SHOWN_FIRST = (
+    "scenario",
+    "megabatches",
+    "shots",
+    "test_shots",
+    "replay",
+    "model",
+    "epochs",
+    "batch_size",
+    "resolution",
+)
 
 SHORT_COMMIT = 7
 """Characters of a commit that are shown."""
 
 MAIN = ("cer_rate", "accuracy", "gap_clean", "density", "bytes")
 """Keys of the measures of the first table: with rank and name seven columns, which fit a page."""
+
+SHIFTING_MAIN = ("acc", "forgetting", "bwt", "density", "bytes")
+"""The same for streams that shift."""
 
 MEAN_DENSITY = "size/mean_density"
 
@@ -70,6 +83,7 @@ def board_page(report: Report, *, figures: bool = False, guide: str | None = Non
     drawn = {one.name: one for one in pictures(report)} if figures else {}
     parts = [
         f"# {escape(board.label)}"
+        + (f", {escape(str(kind))}" if (kind := board.protocol.get("scenario")) else "")
         + (f": {escape(str(b))} megabatches" if (b := board.protocol.get("megabatches")) else ""),
         *_older(report),
         _lead(report, guide),
@@ -120,12 +134,13 @@ def _lead(report: Report, guide: str | None) -> str:
 
 def _headline(report: Report) -> list[str]:
     """Who leads, and who cannot be told from it."""
-    measure = report.board.glossary.get(LOSS)
+    measure = report.board.lead
     if measure is None or not report.leaders:
         return []
     first, *others = (report.rows[rank - 1] for rank in report.leaders)
     value = percent(first.cells[measure.key].estimate, measure) + (" %" if measure.unit == "fraction" else "")
-    lead = f"Lowest {escape(measure.title)}: **{escape(first.row.name)}**, {value}."
+    which = "Highest" if measure.better > 0 else "Lowest"
+    lead = f"{which} {escape(measure.title)}: **{escape(first.row.name)}**, {value}."
     if len(report.seeds) < 2:
         return [f"{lead} There is one seed: nothing can be told apart."]
     untested = len(report.untested)
@@ -151,9 +166,14 @@ def _first_rows(report: Report) -> Sequence[RowReport]:
     return [report.rows[rank - 1] for rank in sorted({*firsts.values(), *baseline})]
 
 
+def _main(report: Report) -> Sequence[str]:
+    lead = report.board.lead
+    return SHIFTING_MAIN if lead is not None and lead.key in SHIFTING_MAIN else MAIN
+
+
 def _main_columns(report: Report) -> list[Measure]:
-    """Those of :data:`MAIN` that there are; of runs without any of them the first columns."""
-    found = [one for key in MAIN for one in report.columns if one.key == key]
+    """Those of :func:`_main` that there are; of runs without any of them the first columns."""
+    found = [one for key in _main(report) for one in report.columns if one.key == key]
     return found or list(report.columns[: len(MAIN)])
 
 
@@ -278,7 +298,7 @@ def _folded_pictures(report: Report, rest: Sequence[Picture]) -> list[str]:
 
 def _comparison(report: Report, shown: Sequence[RowReport]) -> list[str]:
     """Paired differences of the shown rows from the dense baseline; nothing without a baseline."""
-    measures = [one for one in report.baseline if one.key in MAIN] or list(report.baseline)
+    measures = [one for one in report.baseline if one.key in _main(report)] or list(report.baseline)
     rivals = [row for row in shown if row.against_baseline]
     if not rivals:
         return []
@@ -313,7 +333,7 @@ def _all_comparisons(report: Report) -> list[str]:
         return []
     point = f"{100 * MARGIN:g} point"
     parts = [_differences(rivals, report.baseline)]
-    loss = next((one for one in report.baseline if one.name == LOSS), None)
+    loss = next((one for one in report.baseline if one == report.board.lead), None)
     tested = [(row, row.against_baseline[loss.key]) for row in rivals if loss and loss.key in row.against_baseline]
     if loss is not None and any(one.equivalence is not None for _, one in tested):
         cells = [

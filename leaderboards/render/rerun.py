@@ -27,7 +27,7 @@ OPTIONS = frozenset(
 )
 """Fields of a variant that are options of the command; others are hyperparameters of the strategy's own."""
 
-READ = ("profile", "compiled", "skipped_images", "threads")
+READ = ("profile", "compiled", "skipped_images", "max_pixels", "threads")
 """Tags of a run's provenance that its command depends on."""
 
 ALL = "all"
@@ -63,6 +63,8 @@ def rerun_command(protocol: Mapping[str, Any], variant: Mapping[str, Any], prove
         words.append("--compile")
     if provenance.get("skipped_images", "0") != "0":
         words.append("--skip-corrupt")
+    if "max_pixels" in provenance:
+        words += ["--max-pixels", provenance["max_pixels"]]
     threads = provenance.get("threads", "")
     before = f"OMP_NUM_THREADS={threads} " if threads.isascii() and threads.isdigit() else ""
     return before + " ".join(shlex.quote(printable(word)) for word in words)

@@ -11,7 +11,7 @@ from leaderboards.numbers.statistics import Estimate
 from leaderboards.render.markup import signed
 from leaderboards.text import printable
 
-SHOWN = ("cer_rate", "accuracy", "gap_clean", "mean_density", "density")
+SHOWN = ("acc", "forgetting", "cer_rate", "accuracy", "gap_clean", "mean_density", "density")
 """Keys of the measures of a board's head, as far as it has them."""
 
 
@@ -29,7 +29,8 @@ def board_head(report: Report, rows: int = 10) -> str:
     headers = ["", "strategy", "seeds", *(printable(column.title) for column in columns)]
     aligned = ["right", "left", *["right"] * (len(headers) - 2)]
     megabatches, model = board.protocol.get("megabatches"), board.protocol.get("model")
-    title = printable(f"{board.label} ({board.data} images), {megabatches} megabatches, {model}")
+    kind = f", {board.protocol['scenario']}" if "scenario" in board.protocol else ""
+    title = printable(f"{board.label} ({board.data} images){kind}, {megabatches} megabatches, {model}")
     more = f"\n... and {len(report.rows) - rows} more rows" if len(report.rows) > rows else ""
     return f"{title}\n\n{tabulate(table, headers, disable_numparse=True, colalign=aligned)}{more}"
 

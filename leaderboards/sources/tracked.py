@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import MinLen
 from mlflow.entities import Run
 from mlflow.store.tracking.dbmodels.models import SqlMetric
 from pydantic import Field, Json, ValidationError
@@ -50,6 +51,7 @@ class _Tags(Described):
     earlier: Json[Fields] = Field(default_factory=dict)
     density: float
     started: Started
+    metrics: dict[Annotated[str, MinLen(1)], float]
 
 
 @dataclass(frozen=True)
@@ -140,5 +142,6 @@ def _row(run: Run) -> dict[str, Any] | None:
         return None
     # The parameter was there from the first version on; a store that other programs write to may lack it.
     asked = {"density": run.data.params.get("density", math.nan), "started": run.info.start_time}
-    said = _Tags.model_validate({**tags, **asked})
-    return row(dict(said), tags, run.info.run_id, said.started, run.data.metrics)
+    said = dict(_Tags.model_validate({**tags, **asked, "metrics": run.data.metrics}))
+    metrics = said.pop("metrics")
+    return row(said, tags, run.info.run_id, said["started"], metrics)

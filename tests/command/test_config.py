@@ -260,7 +260,7 @@ def test_config_files_hold_options(tmp_path, text):
 def test_every_field_has_a_role_and_the_identity_is_made_of_the_roles():
     assert {role_of(field) for field in RunConfig.model_fields.values()} == {"protocol", "variant", "seed", "execution"}
     assert with_role(RunConfig, "seed") == ["seed"]
-    assert set(with_role(RunConfig, "execution")) == {"skip_corrupt", "compile", "device"}
+    assert set(with_role(RunConfig, "execution")) == {"skip_corrupt", "max_pixels", "compile", "device"}
     identity = config(seed=3).identity("f" * 16)
     assert identity.protocol.keys() - {"stream_version", "model_version", "protocol_version"} < set(
         with_role(RunConfig, "protocol")
@@ -270,7 +270,14 @@ def test_every_field_has_a_role_and_the_identity_is_made_of_the_roles():
 
 def test_the_identity_changes_with_what_shapes_a_result_and_with_nothing_else():
     base = config().identity("a")
-    for same in ({"device": "cpu"}, {"compile": True}, {"skip_corrupt": True}, {"buffer_size": 7}, {"tau": 4.5}):
+    for same in (
+        {"device": "cpu"},
+        {"compile": True},
+        {"skip_corrupt": True},
+        {"max_pixels": 9},
+        {"buffer_size": 7},
+        {"tau": 4.5},
+    ):
         assert config(**same).identity("a").key == base.key
     for other in ({"seed": 1}, {"score": "magnitude"}, {"epochs": 3}, {"strategy": "dense"}, {"ties": "first"}):
         assert config(**other).identity("a").key != base.key

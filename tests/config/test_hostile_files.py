@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import os
 from pathlib import Path
 
 import click
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from soak import HANG, cases, no_longer
 
 from benchmark.command.options import collect_given
 from benchmark.command.session import Session
@@ -21,15 +21,6 @@ from benchmark.errors import LONGEST_LINE, UsageError
 from benchmark.run import main
 from leaderboards.text import printable
 from strategies.registry import RegistryError
-
-CASES = int(os.environ.get("ANYTIME_BENCH_SOAK", "150"))
-"""Cases of each test by chance; the long form has thousands."""
-
-by_chance = settings(
-    max_examples=CASES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-)
 
 VALID = [
     "stream: synthetic\nstrategy: APP\n",
@@ -214,12 +205,23 @@ CONTENTS = st.one_of(
 )
 
 
-@by_chance
+@cases(150)
 @given(content=CONTENTS)
 def test_any_file_is_a_plan_or_one_line(tmp_path, content):
     file = tmp_path / "run.yaml"
     file.write_bytes(content)
     check(["--config", str(file), "--data-root", str(tmp_path)], tmp_path)
+
+
+ONCE_FAILED = sorted((Path(__file__).parent / "once_failed").glob("*.yaml"))
+"""Files of the kinds that once ended in a traceback, took a minute or gigabytes, or were told in megabytes."""
+
+
+@pytest.mark.parametrize("file", ONCE_FAILED, ids=lambda file: file.stem)
+def test_what_once_failed_is_one_line(tmp_path, file):
+    with no_longer(HANG):
+        found = outcome(["--config", str(file), "--data-root", str(tmp_path)], tmp_path)
+    assert isinstance(found, str) and 0 < len(found) <= LONGEST_LINE and printable(found) == found
 
 
 FLAGS = sorted({flag for one in main.params for flag in (*one.opts, *one.secondary_opts)} - {"--list"})
@@ -258,7 +260,7 @@ def command_lines(draw) -> list[str]:
     return [argument.replace("\0", "") for argument in arguments]
 
 
-@by_chance
+@cases(150)
 @given(arguments=command_lines(), content=st.one_of(st.sampled_from(VALID), TEXTS))
 def test_any_command_line_is_a_plan_or_one_line(tmp_path, monkeypatch, arguments, content):
     monkeypatch.chdir(tmp_path)

@@ -8,6 +8,7 @@ import torch
 from benchmark.config.profiles import resolve
 from benchmark.engines import job
 from benchmark.engines.job import Failure, Job, Place, carry_out
+from benchmark.errors import UsageError
 
 
 def _too_much(*arguments, **options):
@@ -41,3 +42,18 @@ def test_other_errors_are_not_taken_for_it(tmp_path, monkeypatch):
     place = Place(tmp_path, tmp_path, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", "tests")
     failure = carry_out(Job(1, config, "demo"), place)
     assert isinstance(failure, Failure) and "shapes do not fit" in failure.reason
+
+
+def test_a_run_waits_for_its_server_before_it_asks_anything_of_it(tmp_path, monkeypatch):
+    asked = []
+
+    def away(*arguments, **options):
+        asked.append("store")
+        raise UsageError("no tracking server answers")
+
+    monkeypatch.setattr(job, "wait_until_served", asked.append)
+    monkeypatch.setattr(job, "Store", away)
+    config = resolve({"stream": "digits", "strategy": "dense", "megabatches": 2, "epochs": 1}, profile="demo")
+    place = Place(tmp_path, tmp_path, tmp_path, "http://127.0.0.1:9", "tests")
+    assert carry_out(Job(1, config, "demo"), place) == Failure("no tracking server answers")
+    assert asked == [place.tracking_uri, "store"]

@@ -17,7 +17,11 @@ class Aftermath:
     def __init__(self, folder: Path):
         self.folder = folder
         self.client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
-        self.said = (folder / "said.txt").read_text()
+
+    @property
+    def said(self) -> str:
+        """What they have said, where that was written down there."""
+        return (self.folder / "said.txt").read_text()
 
     def runs(self):
         """Benchmark runs of the store."""
@@ -46,13 +50,19 @@ class Aftermath:
             found[identity] = history, files
         return found
 
+    def board(self) -> str:
+        """What the one board shows before anything is unfolded: times and ids come after that."""
+        [page] = [one for one in (self.folder / "results" / "leaderboards").glob("*.md") if one.name != "README.md"]
+        return page.read_text(encoding="utf-8").partition("<details>")[0]
+
     def scratch(self):
         """Files that only a run under way may have."""
-        results, cache = self.folder / "results", self.folder / "cache"
+        results, cache, scratch = (self.folder / name for name in ("results", "cache", "tmp"))
         named = {"leaderboards", "artifacts", "mlflow.db", ".mlflow.db.lock"}
         odd = [path for path in results.iterdir() if path.name not in named and path.name != "checkpoints"]
         odd += list((results / "checkpoints").glob("*"))
-        return odd + [path for path in cache.glob("*") if path.suffix not in (".json", ".npy")]
+        odd += [path for path in cache.glob("*") if path.suffix not in (".json", ".npy")]
+        return odd + list(scratch.glob("*"))
 
 
 def differences(first, second) -> list[str]:

@@ -184,7 +184,7 @@ def changed(draw):
     return content
 
 
-@cases(60)
+@cases(60, each=4)
 @given(changed())
 def test_whatever_has_happened_to_a_record_the_others_have_their_board(content):
     with tempfile.TemporaryDirectory() as folder:

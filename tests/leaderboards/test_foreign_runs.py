@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from leaderboards.drafts import LOCK, PREFIX
 from leaderboards.errors import BoardError
 from leaderboards.glossary import TAG, Measure, to_tags
 from leaderboards.numbers.boards import boards
@@ -165,6 +166,17 @@ def test_where_pages_cannot_be_written_the_old_ones_stay_whole(store, tmp_path, 
     with pytest.raises(BoardError, match=f"cannot write to {folder}: No space left on device"):
         publish([store.uri], folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_a_killed_writer_has_left_is_cleared_by_the_next_one(store, tmp_path):
+    folder = tmp_path / "out"
+    left = folder / f"{PREFIX}abc"
+    left.mkdir(parents=True)
+    (left / LOCK).touch()
+    (left / "README.md").write_text("half a p")
+    store.add(anytime__cer_rate=0.25)
+    publish([store.uri], folder)
+    assert {path.suffix for path in folder.iterdir()} == {".md"}
 
 
 def test_commands_that_write_the_same_pages_do_not_take_each_others_drafts(store, tmp_path, monkeypatch):

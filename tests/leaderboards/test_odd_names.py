@@ -131,7 +131,7 @@ def shape(page):
 EVEN = sorted(map(shape, pages_of("even")[1]))
 
 
-@cases(15)
+@cases(15, each=5)
 @given(texts.filter(lambda name: name.strip() and name != "fp32" and "\udcff" not in name))
 @example("<img src=x onerror=alert(1)>")
 @example("\n\n## a | b\n\n[c](d)")

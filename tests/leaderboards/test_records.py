@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import locale
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,37 @@ ODD = {
 
 def tree(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def in_zone(monkeypatch):
+    """Function: time zone and locale of this process from now on."""
+
+    def move(zone, language):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        with suppress(locale.Error):  # This machine may not know it.
+            locale.setlocale(locale.LC_ALL, language)
+
+    before = locale.setlocale(locale.LC_ALL)
+    yield move
+    locale.setlocale(locale.LC_ALL, before)
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_pages_and_records_are_the_same_in_all_time_zones_and_locales(store, tmp_path, in_zone):
+    for seed in (0, 1):
+        for strategy in ("dense", "APP", "İI ıi"):
+            store.add(strategy, seed, anytime__cer_rate=0.25 + seed / 8, test__accuracy=1234567.5)
+    found = []
+    for zone, language in (("UTC", "C"), ("Asia/Kolkata", "tr_TR.UTF-8"), ("XXX+11:59", "de_DE.UTF-8")):
+        in_zone(zone, language)
+        place = tmp_path / str(len(found))
+        publish([store.uri], place / "pages", say=str)
+        export(store.uri, place / "records", say=str)
+        found.append(tree(place))
+    assert len(found[0]) > 3 and found[0] == found[1] == found[2]
 
 
 def fill(store):

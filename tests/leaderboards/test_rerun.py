@@ -80,8 +80,9 @@ def test_what_records_say_is_one_word_and_no_command():
 
 
 def test_an_option_of_the_command_that_left_images_out_or_compiled():
-    line = rerun_command({"stream": "s"}, {"strategy": "t"}, {"compiled": "yes", "skipped_images": "2"})
-    assert line == "python -m benchmark.run --stream s --strategy t --compile --skip-corrupt"
+    said = {"compiled": "yes", "skipped_images": "2", "max_pixels": "100"}
+    line = rerun_command({"stream": "s"}, {"strategy": "t"}, said)
+    assert line == "python -m benchmark.run --stream s --strategy t --compile --skip-corrupt --max-pixels 100"
 
 
 def test_the_parser_of_these_tests_refuses_what_the_command_does():

@@ -10,7 +10,7 @@ from benchmark.metrics.anytime import AnytimePerformance, anytime_values
 
 
 def test_values_by_hand():
-    values = anytime_values([60, 30, 40], test_size=100)
+    values = anytime_values([60, 30, 40], [100] * 3)
     assert values == {
         "test/errors": 40.0,
         "test/accuracy": 0.6,
@@ -21,19 +21,26 @@ def test_values_by_hand():
     }
 
 
+def test_a_test_set_that_grows_by_hand():
+    values = anytime_values([1, 10, 40], [10, 20, 40])
+    assert values["anytime/cer_rate"] == pytest.approx(51 / 70)
+    assert values["anytime/average_accuracy"] == pytest.approx((0.9 + 0.5 + 0) / 3)
+    assert values["anytime/are"] == pytest.approx(0.5)
+
+
 def test_first_megabatch_has_no_are():
-    assert "anytime/are" not in anytime_values([5], test_size=10)
+    assert "anytime/are" not in anytime_values([5], [10])
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=30))
 def test_ares_add_up_to_the_whole_change(errors):
-    ares = [anytime_values(errors[: t + 1], 50)["anytime/are"] for t in range(1, len(errors))]
+    ares = [anytime_values(errors[: t + 1], [50] * (t + 1))["anytime/are"] for t in range(1, len(errors))]
     assert sum(ares) == pytest.approx((errors[-1] - errors[0]) / 50)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
 def test_average_accuracy_is_the_complement_of_the_cer_rate(errors):
-    values = anytime_values(errors, 50)
+    values = anytime_values(errors, [50] * len(errors))
     mean = sum(1 - e / 50 for e in errors) / len(errors)
     assert values["anytime/average_accuracy"] == pytest.approx(mean)
     assert values["anytime/cer_rate"] == pytest.approx(1 - mean)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from soak import cases
 
 from benchmark.errors import UsageError
 from benchmark.running import checkpoint
@@ -30,7 +31,7 @@ def test_what_was_written_is_read(file):
     assert [path.name for path in file.folder.iterdir()] == ["checkpoint"]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@cases(150)
 @given(data=st.data())
 def test_any_damage_is_noticed(file, data):
     file.write({"identity": "a"}, STATE)

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import subprocess
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,6 +157,17 @@ def test_classes_that_can_be_named_are_not_called(called):
     shim = SimpleNamespace(__name__="pickle", Pickler=pickle.Pickler)
     torch.save([Hostile(called, 1, 2)], buffer, pickle_module=shim, pickle_protocol=PROTOCOL)
     with pytest.raises(Untrusted):
+        load(buffer.getvalue(), built()[1], "cpu")
+
+
+@pytest.mark.parametrize(
+    "call", [(set, range(10**12)), (bytearray, 10**12), (Counter, range(10**12))], ids=lambda call: call[0].__name__
+)
+def test_a_small_file_makes_nothing_large(call):
+    buffer = io.BytesIO()
+    shim = SimpleNamespace(__name__="pickle", Pickler=pickle.Pickler)
+    torch.save([Hostile(*call)], buffer, pickle_module=shim, pickle_protocol=PROTOCOL)
+    with pytest.raises(Untrusted, match="of a number"):
         load(buffer.getvalue(), built()[1], "cpu")
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.streams.loading.drafts import LOCK, PREFIX, clear_dead_drafts, draft_folder, reserve
 from benchmark.streams.loading.images import cached
+from benchmark.streams.loading.room import reserve
+from leaderboards.drafts import LOCK, PREFIX, clear_dead_drafts, draft_folder
 
 SHAPE = (2, 3, 4, 4)
 PIXELS = np.arange(2 * 3 * 16, dtype=np.uint8).reshape(SHAPE)
@@ -161,7 +162,7 @@ def test_drafts_of_a_living_process_stay_however_old(folder):
 
 def test_a_process_whose_new_folder_is_cleared_at_once_takes_another(folder, monkeypatch):
     """Between making a folder and holding its lock, a process looks dead to others."""
-    import benchmark.streams.loading.drafts as module
+    import leaderboards.drafts as module
 
     make, made = module.tempfile.mkdtemp, []
 
@@ -180,7 +181,7 @@ def test_a_process_whose_new_folder_is_cleared_at_once_takes_another(folder, mon
 
 
 def test_where_nothing_can_be_locked_nothing_is_cleared(folder, monkeypatch):
-    import benchmark.streams.loading.drafts as module
+    import leaderboards.drafts as module
 
     monkeypatch.setattr(module.fcntl, "flock", unsupported)
     (folder / f"{PREFIX}abc").mkdir(parents=True)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -189,9 +190,9 @@ def png_header(width, height):
 @pytest.mark.parametrize(
     ("width", "height", "what"),
     [
-        (12_000, 12_000, "it has 144,000,000 pixels, more than 50,000,000"),
-        (7_072, 7_072, "it has 50,013,184 pixels, more than 50,000,000"),
-        (60_000, 60_000, "it has far more than 50,000,000 pixels"),
+        (12_000, 12_000, "it has 144,000,000 pixels, more than 50,000,000 (--max-pixels)"),
+        (7_072, 7_072, "it has 50,013,184 pixels, more than 50,000,000 (--max-pixels)"),
+        (60_000, 60_000, "it has far more than 50,000,000 pixels (--max-pixels)"),
         (1, 40_000_000, "it has 1 x 40000000 pixels: one side is over 100 times the other"),
         (808, 8, "it has 808 x 8 pixels: one side is over 100 times the other"),
     ],
@@ -202,19 +203,48 @@ def test_huge_images_are_refused_before_they_are_decoded(
 ):
     huge = tmp_path / "huge.png"
     huge.write_bytes(png_header(width, height))
-    with pytest.raises(UsageError, match=rf"first is .*huge\.png: {what}; .*shrink.*--skip-corrupt"):
+    with pytest.raises(UsageError, match=rf"first is .*huge\.png: {re.escape(what)}; .*shrink.*--skip-corrupt"):
         decoded("huge", [*files, (huge, 0)], request_for())
     images, skipped = decoded("huge", [*files, (huge, 0)], request_for(skip_corrupt=True))
     assert len(images) == 4 and list(skipped) == [f"{huge}: {what}"]
 
 
 def test_an_image_may_have_just_as_many_pixels(tmp_path, write_image, request_for, monkeypatch):
-    monkeypatch.setattr(loading, "MAX_PIXELS", 64)
     monkeypatch.setattr(loading, "MAX_ELONGATION", 4)
     kept = [(write_image(tmp_path / f"{w}x{h}.png", size=(w, h)), 0) for w, h in ((8, 8), (4, 16), (16, 4))]
     refused = [(write_image(tmp_path / f"{w}x{h}.png", size=(w, h)), 0) for w, h in ((5, 13), (13, 5), (3, 13))]
-    images, skipped = decoded("sizes", kept + refused, request_for(skip_corrupt=True))
+    images, skipped = decoded("sizes", kept + refused, request_for(skip_corrupt=True, max_pixels=64))
     assert (len(images), len(skipped)) == (3, 3)
+    # What is allowed from then on is not what was decoded before.
+    images, skipped = decoded("sizes", kept + refused, request_for(skip_corrupt=True, max_pixels=65))
+    assert (len(images), len(skipped)) == (5, 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_larger_images_are_decoded_where_they_are_allowed_and_one_at_a_time(
+    tmp_path, write_image, request_for, monkeypatch
+):
+    monkeypatch.setattr(loading, "MAX_PIXELS", 300)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    square, under_way, most = loading._square, [], []
+
+    def watched(image, resolution):
+        under_way.append(image.size)
+        most.append(len(under_way))
+        time.sleep(0.01)
+        try:
+            return square(image, resolution)
+        finally:
+            under_way.pop()
+
+    monkeypatch.setattr(loading, "_square", watched)
+    monkeypatch.setattr(loading.os, "cpu_count", lambda: 4)
+    files = [(write_image(tmp_path / f"{k}.png", (k, k, k), size=(30, 20)), 0) for k in range(6)]
+    with pytest.raises(UsageError, match=r"6 unusable images, .* 600 pixels, more than 599 \(--max-pixels\)"):
+        decoded("large", files, request_for(max_pixels=599))
+    images, _ = decoded("large", files, request_for(max_pixels=600))
+    assert images.pixels[:, 0, 0, 0].tolist() == list(range(6)) and max(most) == 1 and len(most) == 6
+    assert Image.MAX_IMAGE_PIXELS == 200
 
 
 def test_of_an_animation_the_first_picture_is_read(tmp_path, request_for):
@@ -235,7 +265,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, files, request_
         place.symlink_to(tmp_path / "nowhere")
     elif kind == "loop":
         place.symlink_to(place)
-    assert loading._decode(place, 8) == "it is no regular file"
+    assert loading._decode(place, 8, 64) == "it is no regular file"
     if kind in ("pipe", "folder"):
         with pytest.raises(UsageError, match=r"odd\.png: it is no regular file"):
             decoded("odd", [*files, (place, 0)], request_for())
@@ -272,7 +302,7 @@ def test_too_little_memory_is_not_laid_at_a_file_s_door(files, request_for, monk
     def exhausted(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(Image.Image, "convert", exhausted)
+    monkeypatch.setattr(loading, "_square", exhausted)
     with pytest.raises(UsageError, match=r"too little memory to decode .*\.png"):
         decoded("few", files, request_for(skip_corrupt=True))
 
@@ -282,7 +312,7 @@ def test_whatever_a_decoder_raises_the_file_is_refused_by_name(files, request_fo
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(Image.Image, "convert", fail)
+    monkeypatch.setattr(loading, "_square", fail)
     with pytest.raises(UsageError, match=rf"4 unusable images, the first is .*0\.png: cannot.*{error.__name__}"):
         decoded("few", files, request_for())
 

@@ -12,11 +12,15 @@ import venv
 from pathlib import Path
 
 import pytest
+from aftermath import Aftermath, differences
 from commands import environment_of
 
 from leaderboards.sources.collect import collect
 
 PACKAGE = Path(__file__).parent / "package"
+
+STEP = "avalanche.training.templates:SupervisedTemplate.backward"
+"""Called at each step of a training."""
 
 pytestmark = pytest.mark.slow
 
@@ -99,14 +103,47 @@ def test_it_runs_and_lands_on_a_board_beside_ours(command, tmp_path):
     assert "| halving (first_come, kept 0.25)" in text and "| APP (first_come)" in text and "strategy v2" in text
 
 
-def test_its_settings_are_checked_like_ours(site_packages, tmp_path, tmp_path_factory, preloaded):
-    """In a process whose libraries were imported before, and which sees the new environment's packages."""
-    streams = tmp_path_factory.mktemp("streams")
-    done = preloaded.start(
-        "--stream", "checkers", "--strategy", "halving", "--set", "kept=1.5", folder=tmp_path,
-        environment=environment_of(tmp_path / "cache", site=str(site_packages)),
-        streams=[streams / "stdout", streams / "stderr"],
-    ).end()  # fmt: skip
+@pytest.fixture
+def forked(site_packages, tmp_path_factory, preloaded):
+    """Function: the command in a process whose libraries were imported before, and which sees the new packages."""
+
+    def run(*arguments, folder, **options):
+        said = tmp_path_factory.mktemp("said") / "said.txt"
+        environment = environment_of(folder / "cache", site=str(site_packages))
+        return preloaded.start(
+            *arguments, folder=folder, environment=environment, streams=[said, said], **options
+        ).end()
+
+    return run
+
+
+def test_its_settings_are_checked_like_ours(forked, tmp_path):
+    done = forked("--stream", "checkers", "--strategy", "halving", "--set", "kept=1.5", folder=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "kept=1.5" in done.stderr and "less than 1" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_its_strategy_is_interrupted_and_goes_on_to_the_same_bits(forked, tmp_path):
+    arguments = [
+        *("--stream", "checkers", "--strategy", "halving", "--score", "first_come", "--model", "mlp"),
+        *("--epochs", "2", "--batch-size", "16"),
+    ]
+    results = []
+    for name, signal_at in (
+        ("undisturbed", None),
+        # In the third of four megabatches.
+        ("told", {"at": STEP, "call": 40, "when": "before", "number": 15}),
+        ("killed", {"at": "benchmark.running.checkpoint:_sync_folder", "call": 2, "when": "after"}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        first = forked(*arguments, "--checkpoint-every", "0", folder=folder, signal_at=signal_at)
+        assert first.returncode == {"undisturbed": 0, "told": 143, "killed": -9}[name], first.stderr
+        if signal_at is not None:
+            again = forked(*arguments, "--checkpoint-every", "0", folder=folder)
+            assert again.returncode == 0 and "goes on where it was interrupted" in again.stderr, again.stderr
+        [result] = Aftermath(folder).results().values()
+        results.append(result)
+    assert len(results[0][1]) == 2, "weights and masks"
+    assert [differences(results[0], other) for other in results[1:]] == [[], []]

@@ -51,6 +51,13 @@ def test_this_process_is_alive_and_one_that_has_ended_is_not(gone):
     assert not is_alive({"process": f"{machine} many {started}"})
 
 
+@pytest.mark.parametrize("hours", [-720, -5, 5, 720])
+def test_of_this_machine_no_clock_is_asked(monkeypatch, gone, hours):
+    signs_then, now = {"heartbeat": str(time.time())}, time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours)
+    assert is_alive({"process": own_process(), **signs_then}) and not is_alive({"process": gone, **signs_then})
+
+
 def test_of_another_machine_the_last_sign_decides(monkeypatch):
     elsewhere = {"process": "elsewhere 1 20"}
     assert is_alive({**elsewhere, "heartbeat": str(time.time() - signs.SILENCE / 2)})

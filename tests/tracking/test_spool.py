@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from urllib.parse import urlparse
 
 import pytest
@@ -401,6 +401,28 @@ def test_a_group_fails_with_a_run_that_was_not_delivered(proxy, server, tmp_path
     assert delivered("--output", tmp_path)[0] == 0
     client = MlflowClient(server)
     assert [client.get_run(run_id).info.status for run_id in (parent, logger.run_id)] == ["FAILED", "FINISHED"]
+
+
+def test_a_run_that_is_about_to_begin_waits_for_a_server_that_is_started_anew(proxy, capsys):
+    spool.wait_until_served(proxy.uri)
+    assert capsys.readouterr().err == ""
+    proxy.down()
+    Timer(0.3, proxy.up).start()
+    spool.wait_until_served(proxy.uri)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "does not answer (connection refused): the next run waits for it, up to 5 minutes." in first
+    assert second.endswith("answers again.")
+
+
+def test_it_does_not_wait_for_ever_nor_for_what_is_not_away(proxy, capsys, monkeypatch):
+    proxy.down()
+    spool.wait_until_served(proxy.uri, patience=0.1)
+    assert "waits for it" in capsys.readouterr().err
+    proxy.up()
+    monkeypatch.setattr(MlflowClient, "search_experiments", lambda *_, **__: 1 / 0)
+    spool.wait_until_served(proxy.uri)
+    spool.wait_until_served("sqlite:///nowhere")
+    assert capsys.readouterr().err == ""
 
 
 def test_what_the_environment_says_of_requests_is_kept(monkeypatch):

@@ -7,9 +7,11 @@ import json
 import math
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -19,18 +21,17 @@ from typing import Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from benchmark.config.run_config import MAX_PIXELS
 from benchmark.console import say, track
 from benchmark.errors import UsageError
-from benchmark.streams.loading.drafts import clear_dead_drafts, draft_folder, reserve
+from benchmark.streams.loading.room import reserve
+from leaderboards.drafts import clear_dead_drafts, draft_folder
 from leaderboards.text import printable
 
 Array: TypeAlias = "np.ndarray"
 
 DECODING_VERSION = 2
 """Bumped when the same files give other pixels, or others of them are refused."""
-
-MAX_PIXELS = 50_000_000
-"""Of an image that is decoded: 150 MB in each of several threads. Photographs of most cameras have fewer."""
 
 MAX_ELONGATION = 100
 """Times that the longer side of an image may be the shorter one: it is scaled as a whole before it is cut."""
@@ -99,6 +100,7 @@ class StreamRequest:
         resolution: height and width of the images in pixels.
         skip_corrupt: leave out unreadable files instead of refusing them.
         download: missing images may be fetched from their public place.
+        max_pixels: of an image that is decoded; one that has more counts as unreadable.
     """
 
     data_root: Path
@@ -106,6 +108,7 @@ class StreamRequest:
     resolution: int
     skip_corrupt: bool = False
     download: bool = True
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,9 @@ def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
     """Decode image files, or map what an earlier run decoded.
 
     An image is scaled so that its shorter side is ``resolution`` and cut to a centred square. Greyscale files
-    are read as RGB with three equal channels, of an animation its first picture. What has over :data:`MAX_PIXELS`
-    pixels counts as unreadable: its size is known before it is decoded.
+    are read as RGB with three equal channels, of an animation its first picture. What has more pixels than are asked
+    for counts as unreadable: its size is known before it is decoded. Of those with over :data:`MAX_PIXELS` one is
+    decoded at a time.
 
     Args:
         name: of the stream and part, used in file names and messages.
@@ -169,16 +173,19 @@ def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
         UsageError: unreadable files without ``skip_corrupt``, no file left, or an unwritable cache.
     """
     listing = [[str(path), path.stat().st_size, path.stat().st_mtime_ns, target] for path, target in files]
-    asked = [DECODING_VERSION, request.resolution, request.skip_corrupt, listing]
+    asked: list[object] = [DECODING_VERSION, request.resolution, request.skip_corrupt, listing]
+    if request.max_pixels != MAX_PIXELS:
+        asked.append(request.max_pixels)
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
     def build(pixels: Array) -> tuple[list[int], list[str]]:
         kept: list[int] = []
         skipped: list[str] = []
-        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        allowed = _allowed(request.max_pixels)
+        with warnings.catch_warnings(), allowed, ThreadPoolExecutor(os.cpu_count()) as pool:
             # Pillow warns of oddities of single files without naming them.
             warnings.simplefilter("ignore")
-            results = pool.map(lambda file: _decode(file[0], request.resolution), files)
+            results = pool.map(lambda file: _decode(file[0], request.resolution, request.max_pixels), files)
             for position, result in enumerate(track(results, len(files), f"decoding {name}", "img")):
                 if isinstance(result, str):
                     skipped.append(printable(f"{files[position][0]}: {result}"))
@@ -273,24 +280,47 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-4) for s in std)
 
 
-def _decode(path: Path, resolution: int) -> Array | str:
+@contextmanager
+def _allowed(pixels: int) -> Iterator[None]:
+    """A context in which Pillow refuses no image of so many pixels."""
+    before = Image.MAX_IMAGE_PIXELS
+    if before is not None:
+        Image.MAX_IMAGE_PIXELS = max(before, pixels)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+_large = threading.Lock()
+"""Held by who decodes an image of over :data:`MAX_PIXELS`: several of them at once need gigabytes."""
+
+
+def _decode(path: Path, resolution: int, max_pixels: int) -> Array | str:
     """Pixels (3, resolution, resolution), or what is wrong with the file."""
     try:
         if not path.is_file():
             return "it is no regular file"  # Opening a pipe would wait for whoever writes to it.
         with Image.open(path) as image:
-            if problem := _problem(image):
+            if problem := _problem(image, max_pixels):
                 return problem
-            image.draft("RGB", (resolution, resolution))
-            rgb = image.convert("RGB")
+            with _large if image.width * image.height > MAX_PIXELS else nullcontext():
+                return _square(image, resolution)
     except Image.DecompressionBombError:
-        return f"it has far more than {MAX_PIXELS:,} pixels"
+        return f"it has far more than {max_pixels:,} pixels (--max-pixels)"
     except MemoryError as error:
         # No fault of the file: to leave it out would make the images depend on the machine.
         raise UsageError(f"too little memory to decode {path}: shrink it, or close other programs") from error
     except Exception as error:
         # Damaged files make decoders raise whatever comes to hand, such as struct.error and IndexError.
         return f"cannot be decoded ({type(error).__name__})"
+
+
+def _square(image: Image.Image, resolution: int) -> Array:
+    """Pixels (3, resolution, resolution) of an image that was opened."""
+    image.draft("RGB", (resolution, resolution))
+    # To convert what is RGB would copy it.
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
     if rgb.size != (resolution, resolution):
         scale = resolution / min(rgb.size)
         width, height = (max(resolution, round(side * scale)) for side in rgb.size)
@@ -300,13 +330,13 @@ def _decode(path: Path, resolution: int) -> Array | str:
     return np.asarray(rgb).transpose(2, 0, 1)
 
 
-def _problem(image: Image.Image) -> str | None:
+def _problem(image: Image.Image, max_pixels: int) -> str | None:
     """Why an image is not decoded, as far as its header says."""
     width, height = image.size
     if not width * height:
         return "it has no pixels"
-    if width * height > MAX_PIXELS:
-        return f"it has {width * height:,} pixels, more than {MAX_PIXELS:,}"
+    if width * height > max_pixels:
+        return f"it has {width * height:,} pixels, more than {max_pixels:,} (--max-pixels)"
     if max(image.size) > MAX_ELONGATION * min(image.size):
         return f"it has {width} x {height} pixels: one side is over {MAX_ELONGATION} times the other"
     return None if image.mode in ("RGB", "L") else f"its mode is {image.mode}, not RGB"

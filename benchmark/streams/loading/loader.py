@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmark.streams.loading.images import Images
 from benchmark.streams.loading.storage import RESIDENT_BYTES, Resident, storage_for
-from benchmark.streams.loading.transforms import CropAndFlip, Normalise
-from benchmark.streams.protocols.alma import SAMPLE_ID
+from benchmark.streams.loading.transforms import Augmentation, Normalise
+from benchmark.streams.protocols.scenario import SAMPLE_ID, Transform
 from strategies.seeds import torch_generator
 
 
@@ -27,17 +27,32 @@ class ArrayLoader:
         train: Images,
         test: Images,
         *,
-        augment: CropAndFlip,
+        augment: Augmentation,
         normalise: Normalise,
         seed: int,
         device: str = "cpu",
+        tasks: Tensor | None = None,
+        domains: Sequence[Transform] = (),
     ):
+        """Take images as they are stored.
+
+        Args:
+            train, test: labelled images.
+            augment, normalise: what happens to training images, and to all.
+            seed: of shuffling and augmentation.
+            device: where batches are.
+            tasks: label of each sample, int64 (n,), by its id; None: all are 0.
+            domains: transformation of the images of each domain; empty: there is one, and nothing happens to them.
+        """
         self.storage = storage_for(train, test, device)
         self.augment = augment
         self.normalise = normalise
         self.seed = seed
         self.device = torch.device(device)
-        self.test_ids = torch.arange(len(train), len(train) + len(test))
+        self.samples = len(train) + len(test)
+        self.test_ids = torch.arange(len(train), self.samples)
+        self.tasks = None if tasks is None else tasks.to(device)
+        self.domains = domains
         self._normalised_test: Tensor | None = None
 
     def train_batches(self, dataset: AvalancheDataset, batch_size: int, megabatch: int) -> TrainBatches:
@@ -58,6 +73,27 @@ class ArrayLoader:
                     self._normalised_test = self.normalise(test)
         return self._normalised_test
 
+    def stored(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For each int64 tensor of ids: stored images, classes and task labels."""
+        places = [part % self.samples for part in parts] if self.domains else parts
+        for (pixels, y), place in zip(self.storage.batches(places), places, strict=True):
+            labels = torch.zeros_like(y) if self.tasks is None else self.tasks[place.to(self.device)]
+            yield pixels, y, labels
+
+    def transformed(self, pixels: Tensor, ids: Tensor) -> Tensor:
+        """Images as their domains have them; ``ids`` int64 (batch,) on the CPU."""
+        if not self.domains:
+            return pixels
+        numbers = ids // self.samples
+        found = numbers.unique().tolist()
+        if len(found) == 1:
+            return self.domains[found[0]](pixels)
+        result = torch.empty_like(pixels)
+        for number in found:
+            own = (numbers == number).to(self.device)
+            result[own] = self.domains[number](pixels[own])
+        return result
+
 
 class EvalBatches:
     """Batches [x, y, task label] of fixed samples in order, without augmentation; x float32, channels last."""
@@ -72,15 +108,17 @@ class EvalBatches:
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         loader, storage = self.loader, self.loader.storage
-        if torch.equal(self.ids, loader.test_ids) and isinstance(storage, Resident):
+        plain = loader.tasks is None and not loader.domains
+        if plain and torch.equal(self.ids, loader.test_ids) and isinstance(storage, Resident):
             images = loader.normalised_test()
             if images is not None:
                 targets = storage.targets[-len(self.ids) :]
                 for x, y in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True):
                     yield [x, y, torch.zeros_like(y)]
                 return
-        for pixels, y in storage.batches(self.ids.split(self.batch_size)):
-            yield [loader.normalise(pixels), y, torch.zeros_like(y)]
+        parts = self.ids.split(self.batch_size)
+        for (pixels, y, labels), ids in zip(loader.stored(parts), parts, strict=True):
+            yield [loader.normalise(loader.transformed(pixels, ids)), y, labels]
 
 
 class TrainBatches:
@@ -114,8 +152,8 @@ class TrainBatches:
             return
         draws = torch.cat(drawn_parts[-len(parts) :], dim=1).to(loader.device)
         sizes = [len(part) for part in parts]
-        for (pixels, y), drawn in zip(loader.storage.batches(parts), draws.split(sizes, dim=1), strict=True):
-            yield [loader.normalise(loader.augment.cut(pixels, drawn)), y, torch.zeros_like(y)]
+        for (pixels, y, labels), ids, drawn in zip(loader.stored(parts), parts, draws.split(sizes, dim=1), strict=True):
+            yield [loader.normalise(loader.transformed(loader.augment.cut(pixels, drawn), ids)), y, labels]
 
 
 def sample_ids(dataset: AvalancheDataset) -> Tensor:

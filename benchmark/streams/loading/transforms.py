@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +27,47 @@ class Normalise:
             with torch.inference_mode(False):
                 self.shift, self.scale = self.shift.to(images.device), self.scale.to(images.device)
         return images.float().sub_(self.shift).mul_(self.scale)
+
+
+class Augmentation(Protocol):
+    """What happens to training images, each in a way of its own."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Batches of images, drawing from the global generator."""
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
+        """What happens to each of ``batch`` images, int64 (n, batch)."""
+
+    def cut(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """The images with what was drawn for each."""
+
+
+class Untouched:
+    """Training images as they are."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The images themselves."""
+        return images
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
+        """Nothing, int64 (0, batch)."""
+        return torch.zeros((0, batch), dtype=torch.long)
+
+    def cut(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """The images themselves."""
+        return images
+
+
+class Transformed:
+    """A domain's transformation, then normalisation, for Avalanche's own loaders."""
+
+    def __init__(self, domain: Callable[[Tensor], Tensor], normalise: Normalise):
+        self.domain = domain
+        self.normalise = normalise
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(..., channels, height, width) uint8 -> float32 of the same shape."""
+        return self.normalise(self.domain(images))
 
 
 class CropAndFlip:
@@ -69,7 +111,7 @@ class CropAndFlip:
 class TrainTransform:
     """Per-sample form of the training transforms, for Avalanche's own loaders; draws from the global generator."""
 
-    def __init__(self, augment: CropAndFlip, normalise: Normalise):
+    def __init__(self, augment: Augmentation, normalise: Callable[[Tensor], Tensor]):
         self.augment = augment
         self.normalise = normalise
 

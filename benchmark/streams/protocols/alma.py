@@ -8,66 +8,44 @@ test set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from avalanche.benchmarks import CLScenario, DatasetExperience, EagerCLStream, with_classes_timeline
-from avalanche.benchmarks.utils import (
-    AvalancheDataset,
-    DataAttribute,
-    TaskAwareSupervisedClassificationDataset,
-    TaskLabels,
-    TransformGroups,
-)
-from avalanche.benchmarks.utils.flat_data import ConstantSequence
+from avalanche.benchmarks import CLScenario
 from torch.utils.data import Dataset
 
 from benchmark.errors import UsageError
+from benchmark.registry import PROTOCOLS
+from benchmark.streams.protocols.scenario import (
+    Arrangement,
+    Asked,
+    Megabatch,
+    Tested,
+    Trained,
+    by_class,
+    held_out_count,
+    hold_out,
+    make_scenario,
+    parted,
+)
 from strategies.seeds import numpy_generator
 
-SAMPLE_ID = "sample_id"
-"""Data attribute that names each sample of a scenario: its position in the training set, then the test set."""
 
+@PROTOCOLS.register("alma", options=("stratified", "wait"), reference="Caccia et al. 2021, arXiv 2106.09563, section 3")
+def alma(asked: Asked) -> Arrangement:
+    """i.i.d. megabatches of all classes, tested on one fixed test set: anytime learning at macroscale, the default.
 
-@dataclass(frozen=True)
-class Megabatch:
-    """Positions in the training set that make up one megabatch, its validation part apart."""
-
-    train: np.ndarray
-    valid: np.ndarray
-
-
-class MegabatchExperience(DatasetExperience):
-    """Data that the learner trains on at once, with its own validation part.
-
-    Attributes:
-        last_megabatch: number of megabatches, from 1, that have arrived once this experience is there. It is
-            the experience's own number unless the learner waits and several megabatches form one experience.
-        megabatches: how many megabatches the experience is made of.
-        valid_dataset: the validation part, never augmented, never trained on.
-        benchmark: the scenario, as older Avalanche code expects it.
+    With ``--wait w`` the learner trains on every w-th megabatch only, on all that has arrived since (section 5), and
+    after the last one.
     """
-
-    benchmark: CLScenario
-
-    def __init__(
-        self, *, dataset: AvalancheDataset, valid: AvalancheDataset, number: int, last_megabatch: int, megabatches: int
-    ):
-        super().__init__(dataset=dataset, current_experience=number)
-        self.valid_dataset = valid
-        self.last_megabatch = last_megabatch
-        self.megabatches = megabatches
-        self.task_label = 0
-        self.task_labels = [0]
-
-    @property
-    def dataset(self) -> AvalancheDataset:
-        """The training data; settable, because some Avalanche plugins replace it."""
-        return self._dataset
-
-    @dataset.setter
-    def dataset(self, dataset: AvalancheDataset) -> None:
-        self._dataset = dataset
+    if asked.wait < 1:
+        raise UsageError(f"--wait counts megabatches and starts at 1, not {asked.wait}")
+    parts = split_megabatches(asked.targets, asked.experiences, asked.val_fraction, asked.seed, asked.stratified)
+    trained = []
+    for start in range(0, asked.experiences, asked.wait):
+        arrived = parts[start : start + asked.wait]
+        train, valid = (np.concatenate([getattr(part, name) for part in arrived]) for name in ("train", "valid"))
+        trained.append(Trained(train, valid, start + len(arrived)))
+    return Arrangement(trained, [Tested(np.arange(len(asked.test_targets)))])
 
 
 def split_megabatches(
@@ -99,28 +77,18 @@ def split_megabatches(
     rng = numpy_generator(seed, "split")
     order = rng.permutation(n)
     if stratified:
-        order = _by_class(order, targets, rng)
+        order = by_class(order, targets, rng)
         # Dealt like cards: each megabatch gets every B-th sample of the class-sorted deck.
         parts = [rng.permutation(order[b::megabatches]) for b in range(megabatches)]
     else:
         parts = np.array_split(order, megabatches)
     result = []
     for b, part in enumerate(parts):
-        # A megabatch that rounds to none still has one: without it no epoch could be chosen.
-        held_out = max(round(val_fraction * len(part)), int(val_fraction > 0))
-        if not 0 < held_out < len(part):
-            raise UsageError(
-                f"megabatch {b + 1} has {len(part)} images, of which {held_out} would be for validation: "
-                "lower --megabatches, raise --shots or change --val-fraction"
-            )
+        name = f"megabatch {b + 1}"
         if stratified:
-            part = _by_class(part, targets, rng)
-            chosen = ((np.arange(held_out) + 0.5) * len(part) / held_out).astype(int)
+            result.append(hold_out(part, targets, val_fraction, rng, name))
         else:
-            chosen = np.arange(held_out)
-        is_valid = np.zeros(len(part), dtype=bool)
-        is_valid[chosen] = True
-        result.append(Megabatch(train=part[~is_valid], valid=part[is_valid]))
+            result.append(parted(part, np.arange(held_out_count(part, val_fraction, name))))
     return result
 
 
@@ -144,8 +112,7 @@ def alma_scenario(
         train, test: map-style data sets of pairs (x, y).
         train_targets, test_targets: the class of each sample, in order.
         megabatches, val_fraction, seed, stratified: see :func:`split_megabatches`.
-        wait: the learner trains on every ``wait``-th megabatch only, on all that has arrived since ("how long to
-            wait", ALMA section 5), and after the last one. The train stream then has ceil(B / wait) experiences.
+        wait: see :func:`alma`. The train stream then has ceil(B / wait) experiences.
         train_transform, eval_transform: applied to x; validation and test images never see the former.
 
     Returns:
@@ -155,68 +122,17 @@ def alma_scenario(
     Raises:
         UsageError: the split is impossible.
     """
-    if wait < 1:
-        raise UsageError(f"--wait counts megabatches and starts at 1, not {wait}")
-    parts = split_megabatches(train_targets, megabatches, val_fraction, seed, stratified)
-    whole = _avalanche_dataset(train, train_targets, 0, train_transform, eval_transform)
-    # The same samples once more, so that nothing can switch augmentation on for what is held out.
-    held_out = _avalanche_dataset(train, train_targets, 0, eval_transform, eval_transform)
-    tested = _avalanche_dataset(test, test_targets, len(whole), eval_transform, eval_transform)
-    trains, valids, ends = [], [], []
-    for start in range(0, megabatches, wait):
-        arrived = parts[start : start + wait]
-        trains.append(whole.subset(np.concatenate([part.train for part in arrived]).tolist()))
-        valids.append(held_out.subset(np.concatenate([part.valid for part in arrived]).tolist()).eval())
-        ends.append(start + len(arrived))
-    scenario = with_classes_timeline(
-        CLScenario(
-            [
-                _stream("train", list(zip(trains, valids, ends, strict=True))),
-                _stream("valid", list(zip(valids, valids, ends, strict=True))),
-                _stream("test", [(tested.eval(), tested.eval(), megabatches)]),
-            ]
-        )
+    targets, tested = np.asarray(train_targets), np.asarray(test_targets)
+    asked = Asked(
+        targets,
+        tested,
+        classes=len(set(targets.tolist())),
+        experiences=megabatches,
+        val_fraction=val_fraction,
+        seed=seed,
+        stratified=stratified,
+        wait=wait,
     )
-    scenario.n_classes = len(set(np.asarray(train_targets).tolist()) | set(np.asarray(test_targets).tolist()))
-    for stream in scenario.streams.values():
-        stream.benchmark = scenario
-        for experience in stream:
-            experience.benchmark = scenario
-            for name in ("classes_in_this_experience", "previous_classes", "classes_seen_so_far", "future_classes"):
-                setattr(experience, name, sorted(getattr(experience, name)))
-    return scenario
-
-
-def _stream(name: str, parts: list[tuple[AvalancheDataset, AvalancheDataset, int]]) -> EagerCLStream:
-    experiences, start = [], 0
-    for number, (dataset, valid, end) in enumerate(parts):
-        experiences.append(
-            MegabatchExperience(
-                dataset=dataset, valid=valid, number=number, last_megabatch=end, megabatches=end - start
-            )
-        )
-        start = end
-    return EagerCLStream(name, experiences)
-
-
-def _avalanche_dataset(
-    base: Dataset, targets: Sequence[int] | np.ndarray, first_id: int, train_transform: object, eval_transform: object
-) -> TaskAwareSupervisedClassificationDataset:
-    labels = np.asarray(targets).tolist()
-    return TaskAwareSupervisedClassificationDataset(
-        [base],
-        data_attributes=[
-            DataAttribute(labels, "targets"),
-            TaskLabels(ConstantSequence(0, len(labels))),
-            DataAttribute(list(range(first_id, first_id + len(labels))), SAMPLE_ID),
-        ],
-        transform_groups=TransformGroups({"train": (train_transform, None), "eval": (eval_transform, None)}),
+    return make_scenario(
+        alma(asked), train, test, targets, tested, train_transforms=[train_transform], eval_transforms=[eval_transform]
     )
-
-
-def _by_class(order: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``order`` sorted by class, the classes in random order, stable within a class."""
-    classes = np.unique(targets)
-    rank = np.empty(len(classes), dtype=int)
-    rank[rng.permutation(len(classes))] = np.arange(len(classes))
-    return order[np.argsort(rank[np.searchsorted(classes, targets[order])], kind="stable")]

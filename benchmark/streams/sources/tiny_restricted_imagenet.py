@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,24 @@ def tiny_restricted_imagenet_fewshot(request: StreamRequest) -> StreamData:
     return _from_tree("tiny_restricted_imagenet_fewshot", request)
 
 
+def tiny_imagenet(request: StreamRequest) -> StreamData:
+    """Tiny ImageNet with a class for each wnid that the tree has, 64 px at most; all 200 of them in a whole one."""
+    tree = _tree(request.data_root) or _downloaded(request)
+    wnids = sorted(folder.name for folder in (tree / "train").iterdir() if (folder / "images").is_dir())
+    if len(wnids) < 2:
+        raise DataNotFound(f"{tree}/train holds {len(wnids)} classes, at least 2 are needed: unpack the archive anew")
+    return _of_tree("tiny_imagenet", "tiny_imagenet", {wnid: (wnid,) for wnid in wnids}, tree, request)
+
+
 def _from_tree(label: str, request: StreamRequest) -> StreamData:
     tree = _tree(request.data_root) or _downloaded(request)
-    train = files_by_wnid(GROUPS, lambda wnid: tree / "train" / wnid / "images")
+    return _of_tree(label, "tiny_restricted_imagenet", GROUPS, tree, request)
+
+
+def _of_tree(
+    label: str, cache_name: str, groups: Mapping[str, Sequence[str]], tree: Path, request: StreamRequest
+) -> StreamData:
+    train = files_by_wnid(groups, lambda wnid: tree / "train" / wnid / "images")
     # Tiny ImageNet's own test images have no labels: its validation images are the test set.
     folder, annotations = tree / "val" / "images", tree / "val" / "val_annotations.txt"
     images = {path.name: path for path in (list_images(folder) if folder.is_dir() else [])}
@@ -68,7 +84,7 @@ def _from_tree(label: str, request: StreamRequest) -> StreamData:
     except (OSError, ValueError) as error:
         raise DataNotFound(f"{tree}/val/val_annotations.txt is missing or damaged: unpack it anew") from error
     test = [(wnid, sorted(validation.get(wnid, []))) for wnid, _ in train]
-    return grouped(label, "tiny_restricted_imagenet", GROUPS, train, test, request)
+    return grouped(label, cache_name, groups, train, test, request)
 
 
 def _tree(root: Path) -> Path | None:

@@ -22,6 +22,8 @@ from leaderboards.render.rerun import READ, rerun_command
 from leaderboards.text import printable
 
 MAIN = ("cer_rate", "accuracy", "gap_clean", "mean_density", "bytes")
+
+SHIFTING_MAIN = ("acc", "forgetting", "bwt", "mean_density", "bytes")
 """Keys of the columns that are shown at first: what fits 1,280 pixels."""
 
 COSTS = ("bytes", "FLOPs", "s")
@@ -99,7 +101,7 @@ def _board(report: Report, most_paired: int) -> Json:
             [words, [printable(value) for value in values]] for words, values in report.provenance.items() if values
         ],
         "columns": columns,
-        "main": [key for key in MAIN if key in columns] or columns[:6],
+        "main": [key for key in (SHIFTING_MAIN if "acc" in columns else MAIN) if key in columns] or columns[:6],
         "eachRun": [one.key for one in report.each_run],
         "compared": [one.key for one in _compared(report)],
         "curves": _titles(report),

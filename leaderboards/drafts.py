@@ -1,8 +1,7 @@
-"""Drafts of large files: room on the disk is taken before they are written, and none stays when its process is dead."""
+"""Drafts of files: a folder for them beside their places, and none stays when its process is dead."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -17,11 +16,6 @@ PREFIX = ".anytime-bench-drafts-"
 
 LOCK = "lock"
 """The file in such a folder that its process holds as long as it lives."""
-
-BLOCK = 1 << 20
-"""Bytes written at a time where a file system cannot reserve any."""
-
-NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
 
 
 @contextmanager
@@ -50,27 +44,6 @@ def clear_dead_drafts(folder: Path) -> None:
                 shutil.rmtree(drafts, ignore_errors=True)
         except OSError:
             continue  # Held, cleared by another process meanwhile, or not ours to remove.
-
-
-def reserve(file: BinaryIO, size: int) -> None:
-    """Make ``file`` ``size`` bytes long, with room on the disk for all of them; what it holds so far stays.
-
-    A file that is mapped without room for it kills the process that finds the disk full.
-
-    Raises:
-        OSError: there is no room.
-    """
-    file.flush()
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-            return
-        except OSError as error:
-            if error.errno not in NOT_SUPPORTED:
-                raise
-    for start in range(file.tell(), size, BLOCK):
-        file.write(bytes(min(BLOCK, size - start)))
-    file.flush()
 
 
 def _held(folder: Path) -> tuple[Path, BinaryIO]:

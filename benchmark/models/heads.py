@@ -1,0 +1,108 @@
+"""A network with a head for each task, whatever network it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from avalanche.models import MultiTaskModule
+from torch import Tensor, nn
+
+from benchmark.errors import UsageError
+from strategies.pruning.masks import classifier_of
+
+OTHER_TASKS = -1000.0
+"""Logit of what is no class of the task, as in Avalanche's heads: its probability is zero in float32."""
+
+
+class TaskHeads(MultiTaskModule):
+    """A network whose linear classifier is cut into one head for each task.
+
+    The head of a task begins as the rows of its classes in the classifier that the network was made with. Outputs keep
+    the numbers of the classes: logits (batch, classes), where all but those of the image's task are
+    :data:`OTHER_TASKS`. A head that no image of a batch asks for is not run and has no gradient.
+
+    Attributes:
+        classifier_name: all heads together are the classifier, which is not pruned.
+        features: the network without its classifier.
+        heads: a linear layer a task.
+    """
+
+    classifier_name = "heads"
+
+    def __init__(self, network: nn.Module, tasks: Sequence[Sequence[int]]):
+        """Take ``network`` apart; ``tasks`` are the classes of each task, all classes among them.
+
+        Raises:
+            UsageError: its classifier is no single linear layer.
+        """
+        super().__init__()
+        name = classifier_of(network) or ""
+        classifier = network.get_submodule(name)
+        if not name or not isinstance(classifier, nn.Linear):
+            raise UsageError(
+                f"{type(network).__name__} has no single linear layer as its classifier, which a head for each task is "
+                "made of: choose another --model, or --protocol class-incremental"
+            )
+        parent, _, last = name.rpartition(".")
+        setattr(network.get_submodule(parent), last, nn.Identity())
+        self.features = network
+        self.tasks = tuple(tuple(task) for task in tasks)
+        self.classes = classifier.out_features
+        self.heads = nn.ModuleList(_rows(classifier, task) for task in self.tasks)
+
+    def forward(
+        self, x: Tensor, task_labels: Tensor | int | Literal["all"] | None = "all"
+    ) -> Tensor | dict[int, Tensor]:
+        """Logits of the images' tasks.
+
+        Args:
+            x: images (batch, channels, height, width).
+            task_labels: of the images, int64 (batch,), or one for all; ``all``, the default, gives the logits of all
+                heads; None, as Avalanche has it, a dictionary with the answers of each task met so far.
+        """
+        if task_labels is None:
+            return self.forward_all_tasks(x)
+        if isinstance(task_labels, str):
+            return self.all_heads(x)
+        hidden = self.features(x)
+        if isinstance(task_labels, int):
+            return self._filled(hidden, {task_labels: slice(None)})
+        found = task_labels.unique().tolist()
+        rows = {task: (task_labels == task).nonzero()[:, 0] for task in found} if len(found) > 1 else {}
+        return self._filled(hidden, rows or {task: slice(None) for task in found})
+
+    def all_heads(self, x: Tensor) -> Tensor:
+        """Logits of all classes, as if no task had been told."""
+        return self._filled(self.features(x), {task: slice(None) for task in range(len(self.tasks))})
+
+    def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
+        """Logits as if all images were of one task."""
+        return self._filled(self.features(x), {task_label: slice(None)})
+
+    def _filled(self, hidden: Tensor, rows: dict[int, Tensor | slice]) -> Tensor:
+        """The logits of some rows of ``hidden`` by the head of each task."""
+        logits: Tensor | None = None
+        for task, own in rows.items():
+            answers = self.heads[task](hidden[own])
+            if logits is None:
+                logits = answers.new_full((len(hidden), self.classes), OTHER_TASKS)
+            columns = torch.tensor(self.tasks[task], device=hidden.device)
+            whole = torch.arange(len(hidden), device=hidden.device)[own]
+            logits = logits.index_put((whole[:, None], columns[None, :]), answers)
+        assert logits is not None
+        return logits
+
+
+@torch.no_grad()
+def _rows(classifier: nn.Linear, classes: Sequence[int]) -> nn.Linear:
+    """The part of a classifier that answers for some classes."""
+    has_bias = classifier.bias is not None
+    # Its initial values are those of the rows: none are drawn.
+    with torch.random.fork_rng():
+        head = nn.Linear(classifier.in_features, len(classes), bias=has_bias)
+    head.weight.copy_(classifier.weight[list(classes)])
+    if has_bias:
+        head.bias.copy_(classifier.bias[list(classes)])
+    return head
