@@ -49,7 +49,11 @@ def read_series(records: Records, boards: Iterable[Board], metrics: Sequence[str
     Raises:
         BoardError: a source cannot be read.
     """
-    wanted = [run_id for board in boards for run_id in board.runs.run_id.tolist()]
+    return series_of(records, [run_id for board in boards for run_id in board.runs.run_id.tolist()], metrics)
+
+
+def series_of(records: Records, wanted: Sequence[str], metrics: Sequence[str]) -> Series:
+    """The series of runs, by their ids; see :func:`read_series`."""
     found: dict[tuple[str, str], dict[int, float]] = {}
     for source in records.sources:
         for run_id, metric, step, value in source.series(wanted, metrics):

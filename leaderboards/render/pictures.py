@@ -36,6 +36,7 @@ class Picture:
         metric: what is drawn: a metric over the megabatches, or a cost.
         paired: differences from the baseline are drawn.
         against_cost: a scatter of the rows with their Pareto front.
+        by_layer: a heat map a row: its layers over the megabatches.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Picture:
     metric: str
     paired: bool = False
     against_cost: bool = False
+    by_layer: bool = False
 
 
 OVER_TIME = (
@@ -76,10 +78,21 @@ OVER_TIME = (
 )
 
 
+LAYERS = Picture(
+    "layers",
+    "Density of each layer (down) after each megabatch (across)",
+    "Share of each prunable layer's weights that are left, mean over seeds; the input is at the top.",
+    DENSITY,
+    by_layer=True,
+)
+
+
 def pictures(report: Report) -> list[Picture]:
     """The figures that there are numbers for."""
     shown = drawn_rows(report)
     found = [one for one in OVER_TIME if any(_curve_of(row, one) for row in shown)]
+    if any(row.layers is not None for row in shown):
+        found.append(LAYERS)
     for front in report.fronts:
         found.append(
             Picture(
@@ -96,7 +109,7 @@ def pictures(report: Report) -> list[Picture]:
 
 def every_path(page: str) -> list[str]:
     """Paths of all figures that a page of this file name may have."""
-    names = [*(one.name for one in OVER_TIME), *(name for name, _ in COST_NAMES.values())]
+    names = [*(one.name for one in (*OVER_TIME, LAYERS)), *(name for name, _ in COST_NAMES.values())]
     return [path_of(page, name, scheme) for name in names for scheme in SCHEMES]
 
 
