@@ -222,6 +222,7 @@ def mas(
     defaults=DENSE,
     memory="own",
     replays="none",
+    test_config={"stream": "split_digits", "scenario": "task-incremental", "lr": 0.03, "augment": False},
     reference="Chaudhry et al. 2018, arXiv 1801.10112; " + AVALANCHE,
 )
 def rwalk(
@@ -232,7 +233,10 @@ def rwalk(
     ewc_alpha: Annotated[float, Interval(ge=0, le=1)] = 0.9,
     delta_t: Annotated[int, Ge(1)] = 10,
 ) -> SupervisedTemplate:
-    """Avalanche's RWalk: Riemannian walk, EWC's penalty and SI's in one."""
+    """Avalanche's RWalk: Riemannian walk, EWC's penalty and SI's in one.
+
+    What weights have done is looked at every ``delta_t`` steps; an experience that has fewer makes the loss no number.
+    """
     walk = RWalkPlugin(ewc_lambda=ewc_lambda, ewc_alpha=ewc_alpha, delta_t=delta_t)
     return _made(AvalancheNaive, learner, pruning, validate_on="none", plugins=[walk])
 
@@ -305,7 +309,9 @@ def a_gem(
     It remembers ``patterns_per_exp`` images of each experience and runs ``sample_size`` of them in every step.
     """
     memory = AveragedMemory(patterns_per_experience=patterns_per_exp, sample_size=sample_size)
-    return _made(AvalancheNaive, learner, pruning, validate_on="buffer", plugins=[memory])
+    # Avalanche looks at gradients as flat pieces of memory.
+    network = learner.make_model(0).to(memory_format=torch.contiguous_format)
+    return _made(AvalancheNaive, learner, pruning, validate_on="buffer", plugins=[memory], network=network)
 
 
 def _has_one_linear_classifier(model: nn.Module, epochs: int) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board, Row
-from leaderboards.numbers.curves import Curve, Series, curves, differences
+from leaderboards.numbers.curves import Curve, Series, curves, differences, mean_matrix
 from leaderboards.numbers.fronts import Front, fronts
 from leaderboards.numbers.groups import GROUPS, group_of
 from leaderboards.numbers.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
@@ -127,6 +127,7 @@ class RowReport:
         bytes_ratio: bytes of the stored network, divided by those of the dense one; None if they are not recorded.
         curves: metric -> its curve over the megabatches.
         curves_against: metric -> curve of the paired differences from the baseline; as ``against_baseline``.
+        matrix: of a stream that shifts: accuracy [i][j] after experience i, on experience j, mean over seeds.
     """
 
     row: Row
@@ -139,6 +140,7 @@ class RowReport:
     bytes_ratio: Estimate | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
     curves_against: Mapping[str, Curve] = field(default_factory=dict)
+    matrix: Sequence[Sequence[float]] = ()
 
     @property
     def commits(self) -> set[str]:
@@ -216,6 +218,7 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
                 bytes_ratio=_bytes_ratio(row),
                 curves=curves(row, board, series),
                 curves_against={} if baseline is None else differences(row, baseline, board, series),
+                matrix=mean_matrix(row, board, series),
             )
         )
     version = protocol_version(board)

@@ -19,12 +19,13 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from leaderboards.numbers.curves import Curve
 from leaderboards.numbers.fronts import LOSS
 from leaderboards.numbers.report import BASELINE, Report, RowReport
-from leaderboards.render.pictures import DENSITY, SCHEMES, Picture, drawn_rows, path_of, pictures
+from leaderboards.render.pictures import DENSITY, SCHEMES, Picture, drawn_matrices, drawn_rows, path_of, pictures
 from leaderboards.text import printable
 
 SIZE = (7.5, 4.2)
@@ -38,6 +39,15 @@ FONTS = ["DejaVu Sans", "Verdana", "Arial"]
 
 LONGEST_LABEL = 34
 """Characters of a name in a figure; what is longer loses its middle."""
+
+HEATS_ACROSS = 3
+"""Heat maps beside each other."""
+
+HEAT_LABEL = 26
+"""Characters of a name above a heat map."""
+
+MOST_WRITTEN = 5
+"""Experiences up to which the cells of a heat map have room for their numbers."""
 
 LARGEST = 1e24
 """Of what is drawn: more than the FLOPs of any training. A cost below its inverse is none."""
@@ -142,6 +152,9 @@ def _svg(report: Report, one: Picture, scheme: Scheme) -> str:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=SIZE)
         FigureCanvasSVG(figure)
+        if one.heat:
+            _heat_maps(figure, report, one, scheme)
+            return _written(figure)
         left, right = 0.075, 0.985 - _widest(figure, report)
         axes = figure.add_axes((left, 0.135, right - left, 0.765))
         axes.set_title(_title(report, one), x=-left / (right - left) + 0.01)
@@ -151,8 +164,12 @@ def _svg(report: Report, one: Picture, scheme: Scheme) -> str:
             _scatter(axes, report, one, scheme)
         else:
             _lines(axes, report, one, scheme)
-        written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        return _written(figure)
+
+
+def _written(figure: Figure) -> str:
+    written = io.StringIO()
+    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
 
 
@@ -240,6 +257,37 @@ def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
     if one.metric == DENSITY:
         _logarithmic(axes, drawn_means)
     _names(axes, ends, last)
+
+
+def _heat_maps(figure: Figure, report: Report, one: Picture, scheme: Scheme) -> None:
+    """Accuracy matrices side by side: the more a cell is filled with colour, the more is right."""
+    rows = drawn_matrices(report)
+    across = min(len(rows), HEATS_ACROSS)
+    lines = -(-len(rows) // across)
+    figure.text(0.01, 0.945, one.title, color=scheme.ink, fontsize=FONT + 1, fontweight="bold")
+    width, height = 0.97 / across, 0.88 / lines
+    for number, row in enumerate(rows):
+        left, bottom = 0.015 + width * (number % across), 0.9 - height * (number // across + 1)
+        axes = figure.add_axes((left + 0.2 * width, bottom + 0.2 * height, 0.76 * width, 0.62 * height))
+        size = len(row.matrix)
+        for i, accuracies in enumerate(row.matrix):
+            for j, accuracy in enumerate(accuracies):
+                if math.isfinite(accuracy):
+                    shade = min(max(accuracy, 0.0), 1.0)
+                    axes.add_patch(Rectangle((j, i), 1, 1, facecolor=scheme.lines[0], alpha=0.6 * shade, linewidth=0))
+                if size <= MOST_WRITTEN and math.isfinite(accuracy):
+                    middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": FONT - 2}
+                    axes.text(j + 0.5, i + 0.5, f"{100 * accuracy:.0f}", color=scheme.ink, **middle)
+        axes.set(xlim=(0, size), ylim=(size, 0))
+        shown = sorted({*range(0, size, -(-size // 5)), size - 1}) if size <= 5 else [0, size - 1]
+        axes.set_xticks([k + 0.5 for k in shown], [str(k + 1) for k in shown])
+        axes.set_yticks([k + 0.5 for k in shown], [str(k + 1) for k in shown])
+        axes.tick_params(length=0)
+        axes.set_title(_shortened(row, HEAT_LABEL), fontsize=FONT, fontweight="normal", pad=6)
+        if number // across == lines - 1 or number + across >= len(rows):
+            axes.set_xlabel("tested on", labelpad=2)
+        if number % across == 0:
+            axes.set_ylabel("after", labelpad=2)
 
 
 def _band(axes: Axes, curve: Curve, means: Sequence[float], scale: float, colour: str) -> list[float]:
@@ -383,6 +431,11 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
 
 
 def _label(row: RowReport) -> str:
+    return _shortened(row, LONGEST_LABEL)
+
+
+def _shortened(row: RowReport, longest: int) -> str:
+    """The name of a row; what is longer than that loses its middle."""
     name = printable(row.row.name)
-    half = LONGEST_LABEL // 2
-    return name if len(name) <= LONGEST_LABEL else f"{name[:half]}…{name[-half + 1 :]}"
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half + 1 :]}"
