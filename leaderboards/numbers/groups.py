@@ -32,7 +32,13 @@ OF_STRATEGY = {
     **dict.fromkeys(("OSP", "static-random"), FIXED),
     **dict.fromkeys(("APP", "APP-reference", "GMP", "IMP", "LRR"), PROGRESSIVE),
     **dict.fromkeys(("SET", "RigL", "SparCL", "ebb-and-flow"), DYNAMIC),
-    **dict.fromkeys(("Naive", "Cumulative", "Replay", "GDumb", "EWC", "SI", "LwF", "DER"), AVALANCHE),
+    **dict.fromkeys(
+        (
+            *("Naive", "Cumulative", "Replay", "GDumb", "EWC", "SI", "LwF", "DER"),
+            *("MAS", "RWalk", "GEM", "A-GEM", "ER-ACE", "iCaRL", "PackNet"),
+        ),
+        AVALANCHE,
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board, Row
-from leaderboards.numbers.curves import Curve, Series, curves, differences
+from leaderboards.numbers.curves import Curve, Series, curves, differences, mean_matrix
 from leaderboards.numbers.fronts import Front, fronts
 from leaderboards.numbers.groups import GROUPS, group_of
 from leaderboards.numbers.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
@@ -143,6 +143,7 @@ class RowReport:
         curves: metric -> its curve over the megabatches.
         curves_against: metric -> curve of the paired differences from the baseline; as ``against_baseline``.
         layers: see :func:`leaderboards.numbers.layers.with_layers`; None where nothing was pruned or recorded.
+        matrix: of a stream that shifts: accuracy [i][j] after experience i, on experience j, mean over seeds.
     """
 
     row: Row
@@ -156,6 +157,7 @@ class RowReport:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     curves_against: Mapping[str, Curve] = field(default_factory=dict)
     layers: LayerDensities | None = None
+    matrix: Sequence[Sequence[float]] = ()
 
     @property
     def commits(self) -> set[str]:
@@ -233,6 +235,7 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
                 bytes_ratio=_bytes_ratio(row),
                 curves=curves(row, board, series),
                 curves_against={} if baseline is None else differences(row, baseline, board, series),
+                matrix=mean_matrix(row, board, series),
             )
         )
     version = protocol_version(board)

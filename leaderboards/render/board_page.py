@@ -66,7 +66,7 @@ AT_ONCE = 4
 NAMED = 6
 """Rows that a sentence names at most."""
 
-FIRST_PICTURES = ("accuracy", "bytes")
+FIRST_PICTURES = ("accuracy", "matrix", "first", "bytes")
 """Shown at once; the others are folded."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboards.numbers.curves import ACCURACY, ERRORS
+from leaderboards.numbers.curves import ACCURACY, ERRORS, MATRIX
 from leaderboards.numbers.names import ACROSS
 from leaderboards.numbers.report import BASELINE, Report, RowReport
 
@@ -37,6 +37,7 @@ class Picture:
         paired: differences from the baseline are drawn.
         against_cost: a scatter of the rows with their Pareto front.
         by_layer: a heat map a row: its layers over the megabatches.
+        by_experience: a heat map of some rows: their accuracy matrix.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Picture:
     paired: bool = False
     against_cost: bool = False
     by_layer: bool = False
+    by_experience: bool = False
 
 
 OVER_TIME = (
@@ -75,7 +77,30 @@ OVER_TIME = (
         "Share of the prunable weights that are left, on a logarithmic scale.",
         DENSITY,
     ),
+    Picture(
+        "matrix",
+        "Accuracy matrix: what is left of each experience (%)",
+        "A line after each experience, a column for the test images of each: the diagonal has just been learnt, "
+        "below it is what is left of earlier experiences, above it what is still to come. Mean over seeds.",
+        MATRIX,
+        by_experience=True,
+    ),
+    Picture(
+        "first",
+        "Accuracy of the first experience over time",
+        "Of the test images of the first experience alone, after each experience. Mean over seeds with its 95 % band.",
+        "continual/first",
+    ),
+    Picture(
+        "acc",
+        "ACC after each experience",
+        "Mean accuracy of all experiences so far, each by itself. Mean over seeds with its 95 % band.",
+        "continual/accuracy",
+    ),
 )
+
+MATRICES = 6
+"""Rows whose accuracy matrix is drawn at most."""
 
 
 LAYERS = Picture(
@@ -132,6 +157,15 @@ def drawn_rows(report: Report) -> Sequence[RowReport]:
     return [report.rows[rank - 1] for rank in report.drawn]
 
 
+def drawn_matrices(report: Report) -> Sequence[RowReport]:
+    """The rows whose accuracy matrix is drawn: of those that figures show the baseline and the first."""
+    known = [row for row in drawn_rows(report) if row.matrix]
+    chosen = sorted(known, key=lambda row: row.row.variant["strategy"] != BASELINE)[:MATRICES]
+    return sorted(chosen, key=lambda row: row.rank)
+
+
 def _curve_of(row: RowReport, picture: Picture) -> bool:
+    if picture.by_experience:
+        return len(row.matrix) > 1
     curves = row.curves_against if picture.paired else row.curves
     return picture.metric in curves and len(curves[picture.metric].steps) > 1
