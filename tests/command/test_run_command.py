@@ -42,7 +42,9 @@ DOWNLOADED = ("cifar10", "cifar100", "mnist", "fashion_mnist")
 
 
 def test_every_stream_is_covered_here():
-    assert sorted(EMBEDDED + TREES + TINY_TREES + DOWNLOADED) == sorted(STREAMS.names())
+    """Those that arrive in another way have images of these: see tests/streams."""
+    own = [name for name in STREAMS.names() if STREAMS.load(name).traits.protocol == "alma"]
+    assert sorted(EMBEDDED + TREES + TINY_TREES + DOWNLOADED) == sorted(own)
 
 
 @pytest.mark.parametrize("stream", TREES + TINY_TREES)

@@ -27,7 +27,11 @@ OTHER = {
 
 
 def config(name, **options):
-    return resolve({"stream": "digits", "strategy": name, **options}, profile="demo")
+    """On digits, by a protocol that has what the strategy needs."""
+    traits = STRATEGIES.load(name).traits
+    needed = "task-incremental" if traits.task_labels == "needed" else "class-incremental"
+    protocol = needed if traits.needs_new_classes or traits.task_labels == "needed" else "alma"
+    return resolve({"stream": "digits", "strategy": name, "scenario": protocol, **options}, profile="demo")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from benchmark.config.profiles import resolve
 from benchmark.errors import UsageError
 from benchmark.registry import PROTOCOLS, STREAMS
 from benchmark.running.prepare import prepare
-from benchmark.streams.build import build_stream
+from benchmark.streams.build import build_stream, measure_stream, outline_data
 from benchmark.streams.loading.loader import sample_ids
 from benchmark.streams.protocols.domain_incremental import Permuted, Rotated
 from benchmark.streams.protocols.scenario import Asked
@@ -244,6 +244,22 @@ def test_a_record_says_what_the_streams_own_defaults_would_change():
     assert not {"scenario", "augment", "domain", "blur", "disjoint"} & plain.keys()
 
 
+def test_a_tree_of_tiny_imagenet_is_split_by_all_the_classes_that_it_has(tmp_path, write_image):
+    wnids = ("n01443537", "n01629819", "n01641577", "n01644900")
+    lines = []
+    for number, wnid in enumerate(wnids):
+        for image in range(3):
+            write_image(tmp_path / "train" / wnid / "images" / f"{wnid}_{image}.JPEG", (60 * number, 9, 9))
+        write_image(tmp_path / "val" / "images" / f"val_{number}.JPEG", (60 * number, 9, 9))
+        lines.append(f"val_{number}.JPEG\t{wnid}\t0\t0\t9\t9")
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(lines))
+    asked = {"stream": "split_tiny_imagenet", "strategy": "dense", "megabatches": 2, "resolution": 8, "model": "mlp"}
+    all_of_them = {"shots": None, "test_shots": None}
+    prepared = prepare(resolve({**asked, **all_of_them}, profile="demo"), data_root=tmp_path, cache=tmp_path / "cache")
+    assert prepared.data.classes == wnids and prepared.data.label == "split_tiny_imagenet"
+    assert prepared.sizes.trainings == ((5, 1), (5, 1)) and prepared.sizes.tested == 4
+
+
 def test_protocols_and_what_they_read_tell_runs_apart():
     keys = [config(**options).identity().key for options in (
         {}, {"scenario": "task-incremental"}, {"scenario": "blurry"}, {"scenario": "blurry", "blur": 20},
@@ -259,6 +275,16 @@ def test_memory_is_part_of_the_method_where_the_stream_shifts():
     assert [one.variant()["replay"] for one in dense] == ["none", "full", "buffer"]
     assert [one.variant().get("buffer_size") for one in dense] == [None, None, 100]
     assert "replay" not in config().variant()
+
+
+@pytest.mark.parametrize("name", [name for name in STREAMS.names() if STREAMS.load(name).traits.protocol != "alma"])
+def test_ready_streams_can_be_made_as_they_come(name):
+    for profile in ("demo", "paper"):
+        usual = resolve({"stream": name, "strategy": "dense"}, profile=profile)
+        data = outline_data(usual)
+        assert data is not None
+        sizes = measure_stream(usual, data)
+        assert len(sizes.trainings) == usual.megabatches and not sizes.notes
 
 
 def test_ready_streams_name_a_protocol_that_there_is():

@@ -108,7 +108,7 @@ def split_cifar100(request: StreamRequest) -> StreamData:
     protocol="class-incremental",
     megabatches=(10,),
     resolution=64,
-    demo=COLOUR,
+    demo={**COLOUR, "test_shots": 50},
     paper=COLOUR,
     classes=200,
     train_per_class=500,
