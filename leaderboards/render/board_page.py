@@ -32,15 +32,8 @@ from leaderboards.render.markup import (
 from leaderboards.render.pictures import WIDTH, Picture, path_of, pictures
 
 SHOWN_FIRST = (
-    "scenario",
-    "megabatches",
-    "shots",
-    "test_shots",
-    "replay",
-    "model",
-    "epochs",
-    "batch_size",
-    "resolution",
+    *("scenario", "megabatches", "shots", "test_shots", "replay"),
+    *("model", "epochs", "batch_size", "resolution"),
 )
 
 SHORT_COMMIT = 7
