@@ -23,10 +23,12 @@ def with_layers(reports: Sequence[Report], records: Records) -> list[Report]:
     Raises:
         BoardError: a source cannot be read.
     """
-    metrics = [one.removeprefix(METRIC) for one in records.runs.columns if one.startswith(METRIC + FAMILY)]
+    shown = [report.rows[rank - 1].row for report in reports for rank in report.drawn]
+    columns = [one for one in records.runs.columns if one.startswith(METRIC + FAMILY)]
+    # Networks of other boards have other layers.
+    metrics = [one.removeprefix(METRIC) for one in columns if any(row.runs[one].notna().any() for row in shown)]
     if not metrics:
         return list(reports)
-    shown = [report.rows[rank - 1].row for report in reports for rank in report.drawn]
     series = series_of(records, [run_id for row in shown for run_id in row.runs.run_id.tolist()], metrics)
     return [_with_layers(report, metrics, series) for report in reports]
 

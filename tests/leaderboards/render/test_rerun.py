@@ -17,7 +17,7 @@ from leaderboards.sources.collect import collect
 from strategies.registry import OPTIONS as DECLARED
 from strategies.registry import STRATEGIES
 
-PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / "records"
+PUBLISHED = Path(__file__).parents[3] / "leaderboards" / "published" / "records"
 
 
 def identity(line, seed):
