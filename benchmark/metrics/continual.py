@@ -15,6 +15,7 @@ from benchmark.registry import METRICS
 from leaderboards.glossary import Measure
 from strategies.learning.evaluation import count_correct
 from strategies.learning.execution import execution_of
+from strategies.learning.roles import network_per_task
 
 MATRIX = "continual/matrix"
 """Series that holds the accuracy matrix: R[i][j] is its value at step (i - 1) T + j, of T experiences."""
@@ -32,7 +33,8 @@ class Matrix:
         correct: [i][j], after training on experience i, on the test images of experience j.
         untrained: right answers of the network before any training, by experience.
         within: as ``correct``, chosen among the classes of the experience alone; empty where it has none of its own.
-        among_all: as ``correct``, chosen among all classes seen so far by a learner that is told the task; else empty.
+        among_all: as ``correct``, where the task is not told; by a learner that is told it, chosen among all classes
+            seen so far. Empty where experiences have no classes of their own, or the network needs to know the task.
     """
 
     sizes: list[int] = field(default_factory=list)
@@ -77,8 +79,8 @@ def continual_values(matrix: Matrix) -> dict[str, float]:
         values["continual/fwt"] = sum(forward) / (k - 1)
     if matrix.within:
         values["continual/task_il"] = _seen_mean(matrix.accuracies(matrix.within)[-1], k)
-        among_all = matrix.among_all or matrix.correct
-        values["continual/class_il"] = _seen_mean(matrix.accuracies(among_all)[-1], k)
+    if matrix.among_all:
+        values["continual/class_il"] = _seen_mean(matrix.accuracies(matrix.among_all)[-1], k)
     return values
 
 
@@ -201,8 +203,10 @@ class ContinualLearning(TestMetric):
         if traits.new_classes:
             own = torch.tensor(strategy.experience.classes_in_this_experience, device=strategy.device)
             self._count("within", strategy, own[strategy.mb_output[:, own].argmax(1)])
+            if not traits.tasks:
+                self._count("among_all", strategy, strategy.mb_output.argmax(1))
         all_heads = getattr(strategy.model, "all_heads", None)
-        if traits.tasks and all_heads is not None:
+        if traits.tasks and all_heads is not None and network_per_task(strategy) is None:
             seen = torch.tensor(classes_seen(strategy), device=strategy.device)
             with execution_of(strategy).autocast(strategy.device), torch.inference_mode():
                 self._count("among_all", strategy, seen[all_heads(strategy.mb_x)[:, seen].argmax(1)])

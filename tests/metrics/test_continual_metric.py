@@ -25,6 +25,7 @@ def test_values_of_a_matrix_by_hand():
         correct=[[9, 2, 1], [6, 16, 3], [7, 12, 10]],
         untrained=[1, 2, 2],
         within=[[9, 10, 5], [9, 18, 5], [10, 18, 10]],
+        among_all=[[9, 0, 0], [5, 15, 0], [6, 12, 9]],
     )
     assert continual_values(matrix) == {
         "continual/accuracy": pytest.approx((0.7 + 0.6 + 1.0) / 3),
@@ -34,7 +35,7 @@ def test_values_of_a_matrix_by_hand():
         "continual/bwt": pytest.approx(((0.7 - 0.9) + (0.6 - 0.8)) / 2),
         "continual/fwt": pytest.approx(((0.1 - 0.1) + (0.3 - 0.2)) / 2),
         "continual/task_il": pytest.approx((1.0 + 0.9 + 1.0) / 3),
-        "continual/class_il": pytest.approx((0.7 + 0.6 + 1.0) / 3),
+        "continual/class_il": pytest.approx((0.6 + 0.6 + 0.9) / 3),
     }
 
 

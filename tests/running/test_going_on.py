@@ -37,6 +37,8 @@ MORE = {
     "Replay": {"buffer_size": 50},
     "DER": {"buffer_size": 50},
     "GDumb": {"buffer_size": 80},
+    "PackNet-masks": STRATEGIES.load("PackNet-masks").test_config,
+    "WSN": STRATEGIES.load("WSN").test_config,
 }
 """What makes a strategy do more than nothing on so little data."""
 
