@@ -127,6 +127,7 @@ def main(
             reverse=reverse,
             across=across,
             metrics=METRICS if figures or html or set(chosen) != {"markdown"} else TRENDS,
+            layers=figures and "markdown" in chosen,
         )
         if html is not None:
             publish_page(found, html)

@@ -86,6 +86,7 @@ def export(
     *,
     experiment: str | None = None,
     last_only: Sequence[str] = (),
+    explained: Glossary | None = None,
     say: Callable[[str], object] = say,
 ) -> Exported:
     """Write the record of each finished run that boards count: the newest of each identity.
@@ -98,6 +99,7 @@ def export(
         folder: of the records, new or written by an earlier export.
         last_only: patterns of metrics, such as ``curve/*``, whose last values are written without their series: curves
             have a point an epoch and are half of a record, and no board shows them.
+        explained: what metrics mean, whatever the source says of them.
         say: told in one line of runs that are passed over and of records that are replaced or kept, if there are any.
 
     Raises:
@@ -130,6 +132,7 @@ def export(
         done.written.append(name)
         texts[name] = text
     glossary = (before.glossary() if before else Glossary()) | records.glossary.explained()
+    glossary |= explained or Glossary()
     outdated = [name for name in done.replaced if name not in texts]
     write_all({GLOSSARY: glossary_text(glossary)} | texts, folder, outdated=outdated)
     for line in done.notes:

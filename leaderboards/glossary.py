@@ -31,7 +31,8 @@ class Measure:
     """One series that runs emit.
 
     Attributes:
-        name: of the MLflow metric.
+        name: of the MLflow metric. One whose last part begins with a colon, such as ``density/:layer``, explains all
+            metrics that begin like it and have no measure of their own.
         title: heading of its column.
         meaning: half a sentence.
         unit: of its values; ``fraction`` for what lies between 0 and 1.
@@ -73,6 +74,12 @@ class Measure:
             if not getattr(self, field):
                 object.__setattr__(self, field, empty)
 
+    @property
+    def family(self) -> str:
+        """What the names of all its metrics begin with, before the last slash; empty if it explains one metric."""
+        first, _, last = self.name.rpartition("/")
+        return first if last.startswith(":") else ""
+
     @classmethod
     def unexplained(cls, name: str) -> Measure:
         """A metric that runs have and no glossary explains, as in stores from before there was one."""
@@ -80,14 +87,20 @@ class Measure:
 
 
 class Glossary(Mapping[str, Measure]):
-    """Name of a metric -> its measure, in order of position."""
+    """Name of a metric -> its measure, in order of position; iteration passes each measure once, by its own name."""
 
     def __init__(self, measures: Iterable[Measure] = ()):
         ordered = sorted({one.name: one for one in measures}.values(), key=lambda one: (one.position, one.name))
         self._measures = {one.name: one for one in ordered}
+        self._families = {family: one for one in ordered if (family := one.family)}
 
     def __getitem__(self, name: str) -> Measure:
-        return self._measures[name]
+        if name in self._measures:
+            return self._measures[name]
+        for family, one in self._families.items():
+            if name.startswith(f"{family}/"):
+                return one
+        raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._measures)

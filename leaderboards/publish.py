@@ -62,6 +62,7 @@ def publish(
         reverse=reverse,
         across=across,
         metrics=METRICS if figures else TRENDS,
+        layers=figures,
         say=say,
     )
     publish_markdown(found, folder, contrast=contrast, guide=guide, figures=figures)

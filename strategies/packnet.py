@@ -112,7 +112,7 @@ class Packing(TaskMasks):
 def packnet(
     learner: Learner, pruning: Pruning, *, retrain: Annotated[float, Interval(gt=0, lt=1)] = 0.3
 ) -> AnytimeStrategy:
-    """PackNet: each task keeps a part of the weights that are free, and nothing ever changes them again.
+    """PackNet on our masks: each task keeps a part of the weights that are free, and nothing ever changes them again.
 
     For task t of T:
 
@@ -128,6 +128,9 @@ def packnet(
     the density d, to be compared with others at that size. Over five tasks the paper's .25 is d = .763, and with d = 1
     the first task takes all. Round(d_t n) of the n weights of a layer are in use after task t. The paper retrains for
     10 epochs after 20, at a tenth of the rate; here the rate goes on as the recipe has it.
+
+    ``PackNet`` is Avalanche's. This one takes networks with batch norm, can be left and gone on with between two steps,
+    prunes to a density, has zeros in place of weights that no task uses, and weighs its masks.
     """
     plugin = Packing(Packed(pruning.density, learner.megabatches), retrain)
     return AnytimeStrategy(learner=replace(learner, replay="none"), plugins=[plugin])

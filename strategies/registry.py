@@ -84,6 +84,7 @@ class StrategyTraits:
         task_labels: of a stream with a head for each task: whether the strategy's networks have them (``heads``), it
             cannot do without them (``needed``), or it runs networks that take no task labels (``ignored``).
         needs_new_classes: whether it asks each experience for classes that are nowhere else.
+        check: called with a model and the epochs of a megabatch; raises ValueError if the strategy cannot train it.
     """
 
     options: tuple[str, ...]
@@ -92,6 +93,7 @@ class StrategyTraits:
     replays: str = ""
     task_labels: Literal["heads", "needed", "ignored"] = "heads"
     needs_new_classes: bool = False
+    check: Callable[[Any, int], None] | None = None
 
     def __post_init__(self) -> None:
         for name in self.options:

@@ -18,12 +18,7 @@ from strategies.registry import RegistryError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PLACE = (
-    click.option(
-        "--profile",
-        cls=HeadedOption,
-        help="demo or paper  [default: the stream's own, else demo on stand-in images and paper on real ones]",
-    ),
+DATA = (
     click.option(
         "--data-root",
         cls=HeadedOption,
@@ -41,6 +36,16 @@ PLACE = (
         default=lambda: Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "anytime-bench",
         help="decoded images; also ANYTIME_BENCH_CACHE  [default: ~/.cache/anytime-bench]",
     ),
+)
+"""Where images are."""
+
+PLACE = (
+    click.option(
+        "--profile",
+        cls=HeadedOption,
+        help="demo or paper  [default: the stream's own, else demo on stand-in images and paper on real ones]",
+    ),
+    *DATA,
     click.option(
         "--output",
         cls=HeadedOption,

@@ -16,7 +16,7 @@ MANY = 6
 def read_options(config: RunConfig) -> dict[str, str]:
     """Flag -> value of each option that the run reads, in the order of ``--help``."""
     values: dict[str, Any] = config.model_dump(mode="json") | config.protocol()
-    read = {*config.protocol(), "strategy", *config.options()}
+    read = {*config.protocol(), *config.variant(), *config.options()}
     flags: dict[str, str] = {}
     for name, field in RunConfig.model_fields.items():
         if name == "settings":

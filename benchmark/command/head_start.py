@@ -21,7 +21,8 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 def stand_ins_made_aside(given: Mapping[str, Any], data_root: Path, cache: Path) -> Iterator[None]:
     """A context during which a process of its own makes the stand-in images of the (first) stream, if it has any.
 
-    It ends when they are there. Whatever goes wrong with them is left to be found by those who need them.
+    It ends when they are there, or when the context is left early. Whatever goes wrong with them is left to be found by
+    those who need them.
     """
     side = _first(given.get("resolution", ""))
     will_be_refused = side != "" and not RESOLUTIONS[0] <= side <= RESOLUTIONS[1]
@@ -37,6 +38,10 @@ def stand_ins_made_aside(given: Mapping[str, Any], data_root: Path, cache: Path)
     )
     try:
         yield
+    except BaseException:
+        # Whoever was told to end, or is refused, does not wait for images that nobody needs.
+        process.terminate()
+        raise
     finally:
         process.wait()
 

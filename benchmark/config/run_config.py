@@ -333,11 +333,13 @@ class RunConfig(BaseModel):
         if STRATEGIES.load(self.strategy).traits.memory == "own":
             fields["replay"] = "own"
         traits = PROTOCOLS.load(self.scenario).traits
+        # Streams that there were before said neither; a command that leaves them out has to mean the same run.
+        as_before = STREAMS.load(self.stream).traits.protocol == ALMA
         meaningless = {
             **{name: name not in traits.options for name in PROTOCOL_OPTIONS},
-            "scenario": self.scenario == ALMA,
+            "scenario": self.scenario == ALMA and as_before,
             "replay": traits.shifts,
-            "augment": self.augment,
+            "augment": self.augment and as_before,
             "buffer_size": fields["replay"] != "buffer" or traits.shifts,
             "momentum": self.optimizer != "sgd",
             "milestones": self.lr_schedule != "multistep",

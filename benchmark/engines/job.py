@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import ALMA, RunConfig
 from benchmark.console import say
 from benchmark.errors import UsageError
 from benchmark.recording.code import code_fingerprint
@@ -52,8 +52,9 @@ class Job:
     def title(self) -> str:
         """One line that names the run."""
         config = self.config
+        kind = "" if config.scenario == ALMA else f", {config.scenario}"
         return (
-            f"{config.strategy} on {config.stream} ({config.data} images), {config.megabatches} megabatches, "
+            f"{config.strategy} on {config.stream} ({config.data} images){kind}, {config.megabatches} megabatches, "
             f"{config.model}, seed {config.seed}"
         )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from benchmark.console import say
 from benchmark.errors import Unwritten
+from benchmark.metrics.continual import ContinualLearning
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.slim import SlimNetwork
 from benchmark.recording.trace import StepTrace
@@ -58,7 +61,18 @@ class PruningMasks(ArtifactWriter):
             torch.save(named, folder / "task_masks.pt")
 
 
-ALWAYS: tuple[type[ArtifactWriter], ...] = (Configuration, SkippedImages, StateDict, PruningMasks)
+class AccuracyMatrix(ArtifactWriter):
+    """``accuracy_matrix.json``: of a stream that shifts, right answers on each experience after each, as counts."""
+
+    def write(self, run: Finished, folder: Path) -> None:
+        """Write it."""
+        metric = next((one for one in run.strategy.evaluator.metrics if isinstance(one, ContinualLearning)), None)
+        if metric is not None and metric.matrix.correct:
+            text = json.dumps(asdict(metric.matrix)) + "\n"
+            (folder / "accuracy_matrix.json").write_text(text, encoding="utf-8")
+
+
+ALWAYS: tuple[type[ArtifactWriter], ...] = (Configuration, SkippedImages, StateDict, PruningMasks, AccuracyMatrix)
 """Writers of every run."""
 
 OPTIONAL: dict[str, type[ArtifactWriter]] = {"slim": SlimNetwork, "trace": StepTrace}

@@ -20,6 +20,7 @@ from benchmark.errors import Unwritten, UsageError
 from benchmark.metrics.glossary import glossary
 from benchmark.recording.cells import CAMPAIGN, find_campaign, join_cells, read_list, write_cells
 from benchmark.recording.creation import check_store, make_store, try_to_write
+from benchmark.recording.environment import write_environment
 from benchmark.recording.heartbeat import WORKER, heartbeat, is_alive, signs_of_life
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
@@ -209,6 +210,7 @@ class Store:
         else:
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=about).info.run_id
         write_cells(self.client, run_id, name, cells)
+        write_environment(self.client, run_id)
         with self._under_way(run_id, {cell["identity"] for cell in cells}, finished):
             yield run_id
 

@@ -24,7 +24,7 @@ from benchmark.streams.loading.images import Images, StreamData, StreamRequest
 from benchmark.streams.sources.load import load_data
 from strategies.pruning.distributions import unmatched
 from strategies.pruning.masks import prunable_weights
-from strategies.registry import SCORES
+from strategies.registry import SCORES, STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,12 @@ def _check_parts(config: RunConfig, data: StreamData, sizes: StreamSizes) -> Non
             check(model_maker(config, data, sizes.tasks)(0))
         except ValueError as error:
             raise UsageError(f"--score {config.score} with --model {config.model}: {error}") from error
+    able = STRATEGIES.load(config.strategy).traits.check
+    if able is not None:
+        try:
+            able(model_maker(config, data, sizes.tasks)(0), config.epochs)
+        except ValueError as error:
+            raise UsageError(f"--strategy {config.strategy} with --model {config.model}: {error}") from error
     if config.layer_density:
         layers = prunable_weights(model_maker(config, data, sizes.tasks)(0))
         for pattern in unmatched(config.layer_density, layers):

@@ -14,7 +14,6 @@ import numpy as np
 
 from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board, Row
-from leaderboards.numbers.fronts import LOSS
 from leaderboards.numbers.iqm import Interval, iqm
 from leaderboards.numbers.ranks import Friedman, critical_difference, friedman, ranks
 from leaderboards.numbers.report import BASELINE
@@ -41,7 +40,7 @@ class Placed:
 
     Attributes:
         name: of its row.
-        ranks: one a stream of the pool, 1 for the lowest loss.
+        ranks: one a stream of the pool, 1 for the best value.
         mean_rank: their mean.
         iqm: interquartile mean over all runs of all streams; see :attr:`Pool.against`. None where it has no common
             seed with the baseline on some stream.
@@ -63,7 +62,7 @@ class Pool:
             are not independent.
         data: ``real`` or ``synthetic``.
         shared: protocol fields, as all boards have them.
-        measure: what strategies are ranked by.
+        measure: what strategies are ranked by: the one that the boards lead with.
         placed: the strategies, the lowest average rank first; none where fewer than two are on every board.
         left_out: names of those that are on some boards alone, or without a seed that all boards of a stream have.
         against: strategy whose value with the same seed is subtracted before the interquartile mean, so that streams
@@ -88,9 +87,10 @@ def pools(boards: Sequence[Board]) -> list[Pool]:
     """The pools of two streams or more, the largest first."""
     alike: dict[str, list[Board]] = defaultdict(list)
     for board in boards:
-        if LOSS in board.glossary:
-            alike[json.dumps([board.data, _shared(board)], sort_keys=True)].append(board)
-    found = [_pool(members) for members in alike.values() if len({board.label for board in members}) > 1]
+        if board.lead is not None:
+            alike[json.dumps([board.data, board.lead.name, _shared(board)], sort_keys=True)].append(board)
+    several = [members for members in alike.values() if len({board.label for board in members}) > 1]
+    found = [_pool(members, members[0].lead) for members in several if members[0].lead is not None]
     return sorted(found, key=lambda pool: -len(pool.streams))
 
 
@@ -102,8 +102,8 @@ Values = Mapping[str, Mapping[int, float]]
 """Stream -> seed -> value."""
 
 
-def _pool(boards: Sequence[Board]) -> Pool:
-    measure, first = boards[0].glossary[LOSS], boards[0]
+def _pool(boards: Sequence[Board], measure: Measure) -> Pool:
+    first = boards[0]
     streams = list(dict.fromkeys(board.label for board in boards))
     rows: dict[str, list[tuple[Board, Row]]] = defaultdict(list)
     for board in boards:

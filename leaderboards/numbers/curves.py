@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 from leaderboards.numbers.boards import Board, Row
 from leaderboards.numbers.statistics import estimates_of
 from leaderboards.sources.collect import Records
+from leaderboards.sources.rows import METRIC
 
 ACCURACY, ERRORS = "test/accuracy", "test/errors"
 
-METRICS = (ACCURACY, ERRORS, "anytime/cer", "anytime/cer_rate", "gap/clean", "gap/reference", "size/density")
+MATRIX = "continual/matrix"
+"""Series of the accuracy matrix of a stream of T experiences: R[i][j], from 1, at step (i - 1) T + j."""
+
+METRICS = (
+    *(ACCURACY, ERRORS, "anytime/cer", "anytime/cer_rate", "gap/clean", "gap/reference", "size/density"),
+    *("continual/accuracy", "continual/first", MATRIX),
+)
 """Metrics that are read as series. ``test/errors`` is what a megabatch adds to CER."""
 
 Series = Mapping[tuple[str, str], Mapping[int, float]]
@@ -49,7 +56,14 @@ def read_series(records: Records, boards: Iterable[Board], metrics: Sequence[str
     Raises:
         BoardError: a source cannot be read.
     """
-    wanted = [run_id for board in boards for run_id in board.runs.run_id.tolist()]
+    boards = list(boards)
+    # Most stores have no stream that shifts, and each metric that is asked for takes its time.
+    metrics = [name for name in metrics if any(METRIC + name in board.runs.columns for board in boards)]
+    return series_of(records, [run_id for board in boards for run_id in board.runs.run_id.tolist()], metrics)
+
+
+def series_of(records: Records, wanted: Sequence[str], metrics: Sequence[str]) -> Series:
+    """The series of runs, by their ids; see :func:`read_series`."""
     found: dict[tuple[str, str], dict[int, float]] = {}
     for source in records.sources:
         for run_id, metric, step, value in source.series(wanted, metrics):
@@ -74,13 +88,25 @@ def differences(row: Row, baseline: Row, board: Board, series: Series) -> dict[s
     return _curves(paired, board)
 
 
+def mean_matrix(row: Row, board: Board, series: Series) -> list[list[float]]:
+    """The accuracy matrix of a row of the board, mean over its seeds; empty where no run has a whole one."""
+    length = board.protocol.get("megabatches")
+    runs = [series.get((run_id, MATRIX), {}) for run_id in row.runs.run_id.tolist()]
+    whole = [run for run in runs if type(length) is int and run.keys() == set(range(1, length**2 + 1))]
+    if not whole or type(length) is not int:
+        return []
+    means = [sum(run[step] for run in whole) / len(whole) for step in range(1, length**2 + 1)]
+    return [means[start : start + length] for start in range(0, length**2, length)]
+
+
 BySeed = Mapping[str, Mapping[int, Mapping[int, float]]]
 """Metric -> seed -> megabatch -> value."""
 
 
 def _by_seed(row: Row, series: Series) -> BySeed:
     runs = list(zip(row.runs.run_id.tolist(), row.runs.seed.tolist(), strict=True))
-    found = {m: {seed: series[run_id, m] for run_id, seed in runs if (run_id, m) in series} for m in METRICS}
+    over_time = [metric for metric in METRICS if metric != MATRIX]
+    found = {m: {seed: series[run_id, m] for run_id, seed in runs if (run_id, m) in series} for m in over_time}
     return {metric: of_seeds for metric, of_seeds in found.items() if of_seeds}
 
 

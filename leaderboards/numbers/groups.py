@@ -34,7 +34,13 @@ OF_STRATEGY = {
     **dict.fromkeys(("APP", "APP-reference", "GMP", "IMP", "LRR"), PROGRESSIVE),
     **dict.fromkeys(("SET", "RigL", "SparCL", "ebb-and-flow"), DYNAMIC),
     **dict.fromkeys(("PackNet-masks", "WSN"), PER_TASK),
-    **dict.fromkeys(("Naive", "Cumulative", "Replay", "GDumb", "EWC", "SI", "LwF", "DER"), AVALANCHE),
+    **dict.fromkeys(
+        (
+            *("Naive", "Cumulative", "Replay", "GDumb", "EWC", "SI", "LwF", "DER"),
+            *("MAS", "RWalk", "GEM", "A-GEM", "ER-ACE", "iCaRL", "PackNet"),
+        ),
+        AVALANCHE,
+    ),
 }
 
 

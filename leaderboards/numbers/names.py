@@ -34,12 +34,14 @@ def variant_name(
     if options.get("known_length") is False:
         options["unknown length"] = True
         del options["known_length"]
+    if "replay" in options:
+        options["replay"] = _memory(options["replay"], options.pop("buffer_size", None))
     options |= extra or {}
     for name in sorted(options, key=_reading_order):
         value = options[name]
         if isinstance(value, bool):
             words.append(name if value else f"not {name}")
-        elif isinstance(value, str) and name not in (extra or {}) and name != "replay":
+        elif isinstance(value, str) and name not in (extra or {}):
             words.append(value)
         elif isinstance(value, Mapping):
             words += [f"{key} {_number(number)}" for key, number in value.items()]
@@ -70,6 +72,13 @@ def contrast_name(field: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:8]
+
+
+def _memory(replay: Any, size: Any) -> str:
+    """What a strategy replays, where that is an option of its own."""
+    if replay == "buffer":
+        return f"buffer {_number(size)}"
+    return "no replay" if replay == "none" else f"{replay} replay"
 
 
 def _number(value: Any) -> str:

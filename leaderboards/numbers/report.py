@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board, Row
-from leaderboards.numbers.curves import Curve, Series, curves, differences
+from leaderboards.numbers.curves import Curve, Series, curves, differences, mean_matrix
 from leaderboards.numbers.fronts import Front, fronts
 from leaderboards.numbers.groups import GROUPS, group_of
 from leaderboards.numbers.statistics import Comparison, Estimate, equivalence, estimate, holm, paired, seeds_needed
@@ -112,6 +114,19 @@ class Tested:
         return self.equivalence is not None and self.equivalence <= LEVEL
 
 
+@dataclass(frozen=True, eq=False)
+class LayerDensities:
+    """Density of each prunable layer after each megabatch, a mean over seeds.
+
+    Attributes:
+        layers: their numbers and names, from the input on.
+        values: (layers, megabatches), from the first megabatch on.
+    """
+
+    layers: Sequence[str]
+    values: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class RowReport:
     """One row of a board.
@@ -127,6 +142,8 @@ class RowReport:
         bytes_ratio: bytes of the stored network, divided by those of the dense one; None if they are not recorded.
         curves: metric -> its curve over the megabatches.
         curves_against: metric -> curve of the paired differences from the baseline; as ``against_baseline``.
+        layers: see :func:`leaderboards.numbers.layers.with_layers`; None where nothing was pruned or recorded.
+        matrix: of a stream that shifts: accuracy [i][j] after experience i, on experience j, mean over seeds.
     """
 
     row: Row
@@ -139,6 +156,8 @@ class RowReport:
     bytes_ratio: Estimate | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
     curves_against: Mapping[str, Curve] = field(default_factory=dict)
+    layers: LayerDensities | None = None
+    matrix: Sequence[Sequence[float]] = ()
 
     @property
     def commits(self) -> set[str]:
@@ -216,6 +235,7 @@ def report(board: Board, newest_protocol: int | None = None, series: Series | No
                 bytes_ratio=_bytes_ratio(row),
                 curves=curves(row, board, series),
                 curves_against={} if baseline is None else differences(row, baseline, board, series),
+                matrix=mean_matrix(row, board, series),
             )
         )
     version = protocol_version(board)

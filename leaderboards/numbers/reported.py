@@ -10,6 +10,7 @@ from leaderboards.errors import BoardError
 from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.numbers.boards import boards
 from leaderboards.numbers.curves import METRICS, Series, read_series
+from leaderboards.numbers.layers import with_layers
 from leaderboards.numbers.report import Report, protocol_version, report
 from leaderboards.sources.collect import Records, collect
 
@@ -37,6 +38,7 @@ def reported(
     reverse: bool = False,
     across: Iterable[str] = (),
     metrics: Sequence[str] = METRICS,
+    layers: bool = False,
     say: Callable[[str], object] = say,
 ) -> Reported:
     """The boards of one or several sources, in numbers.
@@ -45,6 +47,7 @@ def reported(
         tracking_uris, experiment: see :func:`leaderboards.sources.collect.collect`.
         sort, reverse, across: see :func:`leaderboards.numbers.boards.boards`.
         metrics: those whose series are read: a store of many runs takes its time for each.
+        layers: whether the densities of layers are read, of the rows that figures show.
         say: told in one line of runs that are passed over because their records are damaged, if there are any.
 
     Raises:
@@ -58,4 +61,5 @@ def reported(
         raise BoardError(f"no finished benchmark run in {', '.join(tracking_uris)}")
     newest = max(map(protocol_version, found))
     series = read_series(records, found, metrics)
-    return Reported(records, [report(board, newest, series) for board in found], series)
+    reports = [report(board, newest, series) for board in found]
+    return Reported(records, with_layers(reports, records) if layers else reports, series)

@@ -32,15 +32,8 @@ from leaderboards.render.markup import (
 from leaderboards.render.pictures import WIDTH, Picture, path_of, pictures
 
 SHOWN_FIRST = (
-    "scenario",
-    "megabatches",
-    "shots",
-    "test_shots",
-    "replay",
-    "model",
-    "epochs",
-    "batch_size",
-    "resolution",
+    *("scenario", "megabatches", "shots", "test_shots", "replay"),
+    *("model", "epochs", "batch_size", "resolution"),
 )
 
 SHORT_COMMIT = 7
@@ -66,7 +59,7 @@ AT_ONCE = 4
 NAMED = 6
 """Rows that a sentence names at most."""
 
-FIRST_PICTURES = ("accuracy", "bytes")
+FIRST_PICTURES = ("accuracy", "matrix", "first", "bytes")
 """Shown at once; the others are folded."""
 
 

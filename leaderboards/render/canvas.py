@@ -37,19 +37,20 @@ LONGEST_LABEL = 34
 class Scheme:
     """Colours that are told apart by people with any kind of colour vision, and read on the scheme's background.
 
-    They were searched for under the model of Machado et al. (2009), as the test of them says. Lines differ in their
-    dashes and markers as well.
+    Lines were searched for under the model of Machado et al. (2009), as the test of them says. They differ in
+    dashes and markers as well. The scale ``heat`` has one hue in equal steps of lightness, the most first.
     """
 
     ink: str
     faint: str
     grid: str
     lines: Sequence[str]
+    heat: Sequence[str]
 
     @property
     def all(self) -> list[str]:
         """Every colour, in one order for each scheme."""
-        return [self.ink, self.faint, self.grid, *self.lines]
+        return [self.ink, self.faint, self.grid, *self.lines, *self.heat]
 
 
 COLOURS: Mapping[str, Scheme] = {
@@ -58,12 +59,14 @@ COLOURS: Mapping[str, Scheme] = {
         faint="#59636e",
         grid="#d9dee3",
         lines=("#1166ff", "#dd2255", "#115522", "#886600", "#7711aa", "#bb4499", "#2211ee"),
+        heat=("#033661", "#044d87", "#3265a2", "#517fbe", "#6e99da", "#8ab4f7", "#b7cffe", "#e3ebff"),
     ),
     "dark": Scheme(
         ink="#f0f6fc",
         faint="#9198a1",
         grid="#2f353d",
         lines=("#88bbff", "#dd7722", "#559966", "#eecc11", "#8877ff", "#ff33aa", "#11ee77"),
+        heat=("#e3efff", "#afd3fe", "#77b8f8", "#579cd9", "#3580bc", "#08669d", "#064c76", "#013352"),
     ),
 }
 
@@ -118,7 +121,7 @@ def svg(paint: Callable[[Figure], None], scheme: Scheme, size: tuple[float, floa
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
 
 
-def label(name: str) -> str:
+def label(name: str, longest: int = LONGEST_LABEL) -> str:
     """A name from outside, as figures have room for it."""
-    shown, half = printable(name), LONGEST_LABEL // 2
-    return shown if len(shown) <= LONGEST_LABEL else f"{shown[:half]}…{shown[-half + 1 :]}"
+    shown, half = printable(name), longest // 2
+    return shown if len(shown) <= longest else f"{shown[:half]}…{shown[-half + 1 :]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboards.numbers.curves import ACCURACY, ERRORS
+from leaderboards.numbers.curves import ACCURACY, ERRORS, MATRIX
 from leaderboards.numbers.names import ACROSS
 from leaderboards.numbers.report import BASELINE, Report, RowReport
 
@@ -36,6 +36,8 @@ class Picture:
         metric: what is drawn: a metric over the megabatches, or a cost.
         paired: differences from the baseline are drawn.
         against_cost: a scatter of the rows with their Pareto front.
+        by_layer: a heat map a row: its layers over the megabatches.
+        by_experience: a heat map of some rows: their accuracy matrix.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Picture:
     metric: str
     paired: bool = False
     against_cost: bool = False
+    by_layer: bool = False
+    by_experience: bool = False
 
 
 OVER_TIME = (
@@ -73,6 +77,38 @@ OVER_TIME = (
         "Share of the prunable weights that are left, on a logarithmic scale.",
         DENSITY,
     ),
+    Picture(
+        "matrix",
+        "Accuracy matrix: what is left of each experience (%)",
+        "A line after each experience, a column for the test images of each: the diagonal has just been learnt, "
+        "below it is what is left of earlier experiences, above it what is still to come. Mean over seeds.",
+        MATRIX,
+        by_experience=True,
+    ),
+    Picture(
+        "first",
+        "Accuracy of the first experience over time",
+        "Of the test images of the first experience alone, after each experience. Mean over seeds with its 95 % band.",
+        "continual/first",
+    ),
+    Picture(
+        "acc",
+        "ACC after each experience",
+        "Mean accuracy of all experiences so far, each by itself. Mean over seeds with its 95 % band.",
+        "continual/accuracy",
+    ),
+)
+
+MATRICES = 6
+"""Rows whose accuracy matrix is drawn at most."""
+
+
+LAYERS = Picture(
+    "layers",
+    "Density of each layer (down) after each megabatch (across)",
+    "Share of each prunable layer's weights that are left, mean over seeds; the input is at the top.",
+    DENSITY,
+    by_layer=True,
 )
 
 
@@ -80,6 +116,8 @@ def pictures(report: Report) -> list[Picture]:
     """The figures that there are numbers for."""
     shown = drawn_rows(report)
     found = [one for one in OVER_TIME if any(_curve_of(row, one) for row in shown)]
+    if any(row.layers is not None for row in shown):
+        found.append(LAYERS)
     for front in report.fronts:
         found.append(
             Picture(
@@ -96,7 +134,7 @@ def pictures(report: Report) -> list[Picture]:
 
 def every_path(page: str) -> list[str]:
     """Paths of all figures that a page of this file name may have."""
-    names = [*(one.name for one in OVER_TIME), *(name for name, _ in COST_NAMES.values())]
+    names = [*(one.name for one in (*OVER_TIME, LAYERS)), *(name for name, _ in COST_NAMES.values())]
     return [path_of(page, name, scheme) for name in names for scheme in SCHEMES]
 
 
@@ -119,6 +157,15 @@ def drawn_rows(report: Report) -> Sequence[RowReport]:
     return [report.rows[rank - 1] for rank in report.drawn]
 
 
+def drawn_matrices(report: Report) -> Sequence[RowReport]:
+    """The rows whose accuracy matrix is drawn: of those that figures show the baseline and the first."""
+    known = [row for row in drawn_rows(report) if row.matrix]
+    chosen = sorted(known, key=lambda row: row.row.variant["strategy"] != BASELINE)[:MATRICES]
+    return sorted(chosen, key=lambda row: row.rank)
+
+
 def _curve_of(row: RowReport, picture: Picture) -> bool:
+    if picture.by_experience:
+        return len(row.matrix) > 1
     curves = row.curves_against if picture.paired else row.curves
     return picture.metric in curves and len(curves[picture.metric].steps) > 1

@@ -15,6 +15,8 @@ from leaderboards.numbers.curves import Curve
 from leaderboards.numbers.fronts import LOSS
 from leaderboards.numbers.report import BASELINE, Report, RowReport
 from leaderboards.render.canvas import COLOURS, Scheme, label, recoloured, svg
+from leaderboards.render.heat_map import heat_map
+from leaderboards.render.matrix_map import matrix_map
 from leaderboards.render.pictures import DENSITY, SCHEMES, Picture, drawn_rows, path_of, pictures
 from leaderboards.text import printable
 
@@ -37,7 +39,8 @@ def draw(report: Report) -> dict[str, str]:
     """Path, from the folder of the page -> text of the figure, of each figure in each scheme."""
     page, found = report.board.file_name, {}
     for one in pictures(report):
-        light = _svg(report, one, COLOURS["light"])
+        drawer = heat_map if one.by_layer else matrix_map if one.by_experience else _svg
+        light = drawer(report, one, COLOURS["light"])
         for scheme in SCHEMES:
             found[path_of(page, one.name, scheme)] = recoloured(light, COLOURS[scheme])
     return found

@@ -23,9 +23,13 @@ OPTIONS = frozenset(
         "control",
         "known_length",
         "buffer_size",
+        "replay",
     }
 )
 """Fields of a variant that are options of the command; others are hyperparameters of the strategy's own."""
+
+FLAGS = {"scenario": "--protocol"}
+"""Fields whose option has another name."""
 
 READ = ("profile", "compiled", "skipped_images", "max_pixels", "threads")
 """Tags of a run's provenance that its command depends on."""
@@ -71,7 +75,7 @@ def rerun_command(protocol: Mapping[str, Any], variant: Mapping[str, Any], prove
 
 
 def _words(name: str, value: Any) -> Iterator[str]:
-    flag = f"--{name.replace('_', '-')}"
+    flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
     if isinstance(value, bool):
         yield flag if value else f"--no-{flag[2:]}"
     elif isinstance(value, Mapping):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any
@@ -31,15 +30,13 @@ from leaderboards.sources.rows import (
     reason,
     row,
 )
+from leaderboards.sources.served import served_series
 from leaderboards.sources.store import reading
 
 PAGE = 1000
 
 IN_ONE_QUERY = 500
 """Runs: databases limit the parameters of a query."""
-
-READERS = 8
-"""Requests at once: a store answers one series at a time, and most of it is waiting."""
 
 
 class _Tags(Described):
@@ -96,19 +93,10 @@ class TrackedRuns:
 
     def series(self, run_ids: Iterable[str], metrics: Iterable[str]) -> list[Point]:
         """See :class:`leaderboards.sources.rows.Source`; of several points of one step the last logged one counts."""
-        asked_metrics = list(metrics)
         with reading(self.uri) as client:
             if is_database(self.uri):
-                return _from_tables(self.uri, list(run_ids), asked_metrics)
-
-            def read(asked: tuple[str, str]) -> list[Point]:
-                run_id, metric = asked
-                points = sorted(client.get_metric_history(run_id, metric), key=lambda point: point.timestamp)
-                latest = {point.step: point.value for point in points}
-                return [(run_id, metric, step, latest[step]) for step in sorted(latest)]
-
-            with ThreadPoolExecutor(READERS) as readers:
-                return [point for part in readers.map(read, product(run_ids, asked_metrics)) for point in part]
+                return _from_tables(self.uri, list(run_ids), list(metrics))
+            return served_series(self.uri, client, list(run_ids), list(metrics))
 
 
 def _from_tables(uri: str, run_ids: Sequence[str], metrics: Sequence[str]) -> list[Point]:

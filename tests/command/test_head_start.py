@@ -48,6 +48,13 @@ def test_nothing_is_made_of_streams_with_images_and_nothing_is_said_of_wrong_one
     assert not list(tmp_path.iterdir()) and capfd.readouterr() == ("", "")
 
 
+def test_who_is_told_to_end_does_not_wait_for_them(tmp_path):
+    given = {"stream": "restricted_imagenet_fewshot", "resolution": 448, "data": "synthetic"}
+    with pytest.raises(KeyboardInterrupt), stand_ins_made_aside(given, tmp_path / "data", tmp_path / "cache"):
+        raise KeyboardInterrupt
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
 def test_one_core_does_one_thing_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(head_start, "CORES", 1)
     with stand_ins_made_aside({"stream": "synthetic", "resolution": 8}, tmp_path, tmp_path / "cache"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import chromium
 import numpy as np
@@ -13,7 +14,7 @@ from markdown_it import MarkdownIt
 from odd_runs import ODD
 from scipy import special, stats
 
-from leaderboards.glossary import Glossary, Measure
+from leaderboards.glossary import SHIFTING_SORT, Glossary, Measure
 from leaderboards.numbers.across import pools
 from leaderboards.numbers.boards import boards
 from leaderboards.numbers.fronts import LOSS
@@ -164,6 +165,16 @@ def test_boards_of_one_stream_count_once(many):
     assert len(pool.boards) == 3 and pool.streams == ["s0", "s1"]
     # Dense, .25 worse in the mean of both, is the last there.
     assert {placed.name: placed.ranks for placed in pool.placed}["dense"] == [4, 1]
+
+
+def test_streams_that_shift_are_ranked_by_what_their_boards_lead_with(many):
+    """The highest is the best there."""
+    acc = Measure(SHIFTING_SORT, "ACC", "accuracy", "fraction", better=1, places=("board",))
+    records = many(*((stream, {"scenario": "class-incremental"}, rows) for stream, _, rows in streams(2)))
+    runs = records.runs.rename(columns={f"metrics.{LOSS}": f"metrics.{SHIFTING_SORT}"})
+    [pool] = pooled(replace(records, runs=runs, glossary=Glossary([*GLOSSARY.values(), acc])))
+    assert pool.measure == acc and [one.name for one in pool.placed] == ["OSP", "GMP", "APP", "dense"]
+    assert pool.placed[0].iqm.value == pytest.approx(0.063)
 
 
 def test_without_the_baseline_values_stay_as_they_are(many):

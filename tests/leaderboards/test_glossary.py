@@ -26,6 +26,14 @@ def test_what_is_written_is_read_in_order_of_position():
     assert found.in_place("board") == [SPEED]
 
 
+def test_one_measure_may_explain_a_family_of_metrics():
+    family = Measure("layer/:name", "Of a layer", "how much", "fraction")
+    found = from_tags(to_tags([SPEED, family, own := Measure("layer/first", "First", "the first", "")]))
+    assert found["layer/second"] == found["layer/a/b"] == family and found["layer/first"] == own
+    assert "layer/third" in found and "layer" not in found and "layers/x" not in found and "a/:name" not in found
+    assert len(found) == 3 and found.completed(["layer/second", "b"]).keys() - found.keys() == {"b"}
+
+
 @pytest.mark.parametrize("damaged", ["", "[]", "{", "3", '{"name": "a/speed"}', '{"form": "{:q}"}'])
 def test_damaged_entries_are_passed_over(damaged):
     assert list(from_tags({**to_tags([SLOTH]), TAG + "a/speed": damaged})) == ["a/sloth"]

@@ -48,6 +48,9 @@ CASES = [
     {"strategy": "GMP", "replay": "buffer", "buffer_size": 77, "optimizer": "adamw", "lr_schedule": "cosine"},
     {"strategy": "OSP", "structure": "2:4", "precision": "bf16", "wait": 3},
     {"strategy": "dense", "ties": "loss"},
+    {"strategy": "APP", "stream": "split_digits", "replay": "buffer", "buffer_size": 70, "shots": None},
+    {"strategy": "dense", "stream": "split_digits", "scenario": "alma", "augment": True, "shots": None},
+    {"strategy": "Naive", "stream": "rotated_digits", "scenario": "blurry", "blur": 20, "shots": None},
 ]
 
 
@@ -64,7 +67,7 @@ def test_any_run_is_made_again_by_its_command(given, profile):
 
 
 def test_the_options_of_a_variant_are_those_that_strategies_declare():
-    assert {*DECLARED, "strategy", "tau"} == OPTIONS
+    assert {*DECLARED, "strategy", "tau", "replay"} == OPTIONS
 
 
 def test_what_records_say_is_one_word_and_no_command():

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from odd_runs import ODD
 
+from benchmark.metrics.glossary import glossary
 from leaderboards.__main__ import main
 from leaderboards.record import identity_key
 from leaderboards.sources.recorded import RecordedRuns
@@ -189,6 +190,25 @@ def test_a_run_that_is_there_twice_is_a_defect(folders):
     assert submit(submitted, published)[0] == 1
 
 
+def test_words_of_the_glossary_may_have_been_mended_and_the_published_ones_stay(folders):
+    submitted, published = folders
+    said = json.loads((submitted / "glossary.json").read_text())
+    said["measures"]["test/accuracy"] |= {"meaning": "how good", "title": "Goodness", "position": 1}
+    (submitted / "glossary.json").write_text(json.dumps(said))
+    before = json.loads((published / "records" / "glossary.json").read_text())
+    assert submit(submitted, published)[0] == 0
+    assert json.loads((published / "records" / "glossary.json").read_text()) == before
+
+
+def test_what_is_measured_today_is_what_published_records_say():
+    """Otherwise nobody could bring a record."""
+    known = RecordedRuns(RECORDS).glossary()
+    today = glossary()
+    assert {n: (m.unit, m.better) for n, m in known.items() if n in today} == {
+        n: (m.unit, m.better) for n, m in today.items() if n in known
+    }
+
+
 def test_a_glossary_that_says_something_else_is_a_defect(folders):
     submitted, published = folders
     said = json.loads((submitted / "glossary.json").read_text())
@@ -196,7 +216,7 @@ def test_a_glossary_that_says_something_else_is_a_defect(folders):
     said["measures"]["x"] = {**said["measures"]["test/accuracy"], "name": "x", "title": "<b>", "key": "x"}
     (submitted / "glossary.json").write_text(json.dumps(said))
     found = submit(submitted, published)[2]
-    assert "test/accuracy is explained in another way" in found and "x: a name has characters" in found
+    assert "test/accuracy is measured in another way" in found and "x: a name has characters" in found
 
 
 def test_wrong_folders_are_wrong_use(folders, tmp_path):

@@ -37,10 +37,13 @@ MORE = {
     "Replay": {"buffer_size": 50},
     "DER": {"buffer_size": 50},
     "GDumb": {"buffer_size": 80},
+    "RWalk": {"stream": "split_digits", "scenario": "task-incremental", "lr": 0.01, "settings": {"delta_t": 2}},
+    "iCaRL": {"stream": "split_digits"},
+    "PackNet": {"stream": "split_digits", "scenario": "task-incremental"},
     "PackNet-masks": STRATEGIES.load("PackNet-masks").test_config,
     "WSN": STRATEGIES.load("WSN").test_config,
 }
-"""What makes a strategy do more than nothing on so little data."""
+"""What makes a strategy do more than nothing on so little data, or at all."""
 
 VARIANTS = [
     *({"strategy": name, **MORE.get(name, {})} for name in STRATEGIES.names()),
@@ -50,6 +53,7 @@ VARIANTS = [
     {"strategy": "APP", "control": "reinitialise"},
     {"strategy": "APP", "wait": 2, "ties": "loss", "lr_schedule": "cosine"},
     {"strategy": "EWC", "schedule": "exponent"},
+    {"strategy": "dense", "stream": "permuted_digits", "replay": "buffer", "buffer_size": 50},
 ]
 
 

@@ -530,6 +530,28 @@ def test_an_interrupted_build_leaves_nothing_behind(folder, error):
     assert list(folder.iterdir()) == []
 
 
+def test_an_interruption_does_not_wait_for_files_that_were_not_begun(tmp_path, request_for, monkeypatch):
+    begun = []
+
+    def slow(path, *_):
+        begun.append(path)
+        time.sleep(0.01)
+        return "it is slow"
+
+    def interrupted(results, *_):
+        for result in results:
+            yield result
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loading, "_decode", slow)
+    monkeypatch.setattr(loading, "track", interrupted)
+    path = tmp_path / "one.png"
+    path.touch()
+    with pytest.raises(KeyboardInterrupt):
+        decoded("slow", [(path, 0)] * 2000, request_for())
+    assert len(begun) < 1000
+
+
 def test_a_refused_build_leaves_nothing_behind(folder, files, tmp_path, request_for):
     with pytest.raises(UsageError):
         decoded("bad", [*files, (broken(tmp_path / "bad.png"), 0)], request_for())

@@ -236,6 +236,14 @@ def test_runs_on_almas_streams_are_who_they_were():
     assert other.identity("0123456789abcdef").key == "6e144f7f87a3"
 
 
+def test_a_record_says_what_the_streams_own_defaults_would_change():
+    """The command that makes a run again is written from its record."""
+    told = config(scenario="alma", augment=True).protocol()
+    assert told["scenario"] == "alma" and told["augment"] is True
+    plain = resolve({"stream": "digits", "strategy": "Naive"}, profile="demo").protocol()
+    assert not {"scenario", "augment", "domain", "blur", "disjoint"} & plain.keys()
+
+
 def test_protocols_and_what_they_read_tell_runs_apart():
     keys = [config(**options).identity().key for options in (
         {}, {"scenario": "task-incremental"}, {"scenario": "blurry"}, {"scenario": "blurry", "blur": 20},

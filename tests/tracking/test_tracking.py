@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from threading import Barrier
 
@@ -145,6 +146,23 @@ def test_a_run_is_recorded_with_its_name_source_images_and_parent(tmp_path):
     assert base.client.get_run(parent).info.status == "FINISHED"
     [recorded] = collect(base.uri).runs.itertuples()  # the parent is no result
     assert recorded.identity == run.data.tags["anytime_bench.identity"], "boards go by the same identity"
+
+
+def test_a_campaign_has_its_environment_as_a_file_once(store, tmp_path, monkeypatch):
+    def files(run_id):
+        found = [one.path for one in store.client.list_artifacts(run_id)]
+        return [path for path in found if path.startswith("environment-")]
+
+    def carry_out():
+        with store.campaign("many", [], {}) as parent:
+            return parent
+
+    parent = carry_out()
+    [name] = files(carry_out())
+    said = Path(store.client.download_artifacts(parent, name, str(tmp_path))).read_text()
+    assert f"mlflow=={version('mlflow')}\n" in said and "/" not in said
+    monkeypatch.setattr("benchmark.recording.environment.environment", lambda: "other==1\n")
+    assert carry_out() == parent and len(files(parent)) == 2
 
 
 @pytest.mark.parametrize(

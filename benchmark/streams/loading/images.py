@@ -186,12 +186,17 @@ def decoded(name: str, files: Sequence[tuple[Path, int]], request: StreamRequest
             # Pillow warns of oddities of single files without naming them.
             warnings.simplefilter("ignore")
             results = pool.map(lambda file: _decode(file[0], request.resolution, request.max_pixels), files)
-            for position, result in enumerate(track(results, len(files), f"decoding {name}", "img")):
-                if isinstance(result, str):
-                    skipped.append(printable(f"{files[position][0]}: {result}"))
-                else:
-                    pixels[len(kept)] = result
-                    kept.append(files[position][1])
+            try:
+                for position, result in enumerate(track(results, len(files), f"decoding {name}", "img")):
+                    if isinstance(result, str):
+                        skipped.append(printable(f"{files[position][0]}: {result}"))
+                    else:
+                        pixels[len(kept)] = result
+                        kept.append(files[position][1])
+            except BaseException:
+                # Whoever was told to end does not wait for the files that were not begun.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return kept, skipped
 
     shape = (len(files), 3, request.resolution, request.resolution)

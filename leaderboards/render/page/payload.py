@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from leaderboards.glossary import DEFAULT_SORT, Measure
+from leaderboards.glossary import DEFAULT_SORT, SHIFTING_SORT, Measure
 from leaderboards.numbers.across import Pool, pools
 from leaderboards.numbers.boards import Board
 from leaderboards.numbers.curves import ACCURACY, ERRORS, Curve
@@ -29,7 +29,10 @@ SHIFTING_MAIN = ("acc", "forgetting", "bwt", "mean_density", "bytes")
 COSTS = ("bytes", "FLOPs", "s")
 """Units of what accuracy is paid with; the mean density is another cost."""
 
-CURVES = {ACCURACY: "Test accuracy", ERRORS: None, DEFAULT_SORT: None, "gap/clean": None, "size/density": None}
+CURVES = {
+    **{SHIFTING_SORT: None, "continual/first": None},
+    **{ACCURACY: "Test accuracy", ERRORS: None, DEFAULT_SORT: None, "gap/clean": None, "size/density": None},
+}
 """Metrics whose curves are drawn -> what they are called there, where the column is called after the last value."""
 
 MOST_PAIRED = 40
