@@ -15,6 +15,7 @@ from benchmark.registry import METRICS
 from leaderboards.glossary import Measure
 from strategies.learning.evaluation import count_correct
 from strategies.learning.execution import execution_of
+from strategies.learning.roles import network_per_task
 
 MATRIX = "continual/matrix"
 """Series that holds the accuracy matrix: R[i][j] is its value at step (i - 1) T + j, of T experiences."""
@@ -205,7 +206,7 @@ class ContinualLearning(TestMetric):
             if not traits.tasks:
                 self._count("among_all", strategy, strategy.mb_output.argmax(1))
         all_heads = getattr(strategy.model, "all_heads", None)
-        if traits.tasks and all_heads is not None:
+        if traits.tasks and all_heads is not None and network_per_task(strategy) is None:
             seen = torch.tensor(classes_seen(strategy), device=strategy.device)
             with execution_of(strategy).autocast(strategy.device), torch.inference_mode():
                 self._count("among_all", strategy, seen[all_heads(strategy.mb_x)[:, seen].argmax(1)])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
+import numpy as np
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from benchmark.metrics.series import Test, TestMetric
 from benchmark.registry import METRICS
 from leaderboards.glossary import Measure
+from strategies.learning.roles import NetworkPerTask, handed_over, network_per_task
 from strategies.pruning.masks import Masks, prunable_weights
 
 CSR_INDEX_BYTES = 4
@@ -61,6 +63,21 @@ def compressed_bytes(model: nn.Module) -> dict[str, float]:
     return {"zlib1": float(compressed + len(packer.flush()))}
 
 
+def task_density(networks: NetworkPerTask) -> float:
+    """Kept fraction of the prunable weights in the network of a task, mean over the tasks."""
+    return sum(Masks(masks).density for masks in networks.masks.values()) / len(networks.masks)
+
+
+def packed_task_masks(networks: NetworkPerTask, model: nn.Module) -> bytes:
+    """What tells the networks of the tasks apart, as bytes: for each task a bit for each nonzero weight of ``model``.
+
+    ``model`` holds the weights that any task uses.
+    """
+    used = Masks.of(prunable_weights(model))
+    bits = [masks[name][used[name]].cpu().numpy() for masks in networks.masks.values() for name in used]
+    return np.packbits(np.concatenate(bits)).tobytes()
+
+
 def _bytes(form: str, title: str, meaning: str, position: int, key: str = "") -> tuple[Measure, Measure]:
     """A storage form: the network's bytes, and those of the dense one beside them."""
     board = ("board",) if key else ()
@@ -102,6 +119,15 @@ def _bytes(form: str, title: str, meaning: str, position: int, key: str = "") ->
             short="density",
         ),
         Measure(
+            "size/task_density",
+            "Density of a task",
+            "of the network that answers for a task, mean over the tasks: where each has a mask of its own",
+            "fraction",
+            key="task_density",
+            position=85,
+            places=("board", "totals"),
+        ),
+        Measure(
             "size/density_all",
             "Density (all)",
             "the same over all parameters",
@@ -128,6 +154,9 @@ def _bytes(form: str, title: str, meaning: str, position: int, key: str = "") ->
 class ModelSize(TestMetric):
     """Density, nonzeros and bytes of the model handed over, beside the same network before any pruning.
 
+    Where each task has a network of its own, the model is what all of them together use, ``size/task_density`` the
+    density of one of them, and the masks that tell them apart are weighed with it: a bit a task for each used weight.
+
     ``size/dense_*`` values are those of the freshly initialised, unpruned network stored the same way. The compressed
     form is weighed after the last megabatch alone, where the scenario says which that is: compressing a large network
     takes longer than testing it.
@@ -145,10 +174,17 @@ class ModelSize(TestMetric):
 
     def after_test(self, strategy: SupervisedTemplate, test: Test) -> dict[str, float]:
         """Weigh the model that was just tested."""
-        sizes = storage_bytes(strategy.model)
-        if last_megabatch(strategy) in (None, test.number):
-            sizes |= compressed_bytes(strategy.model)
-        values = density_values(strategy.model)
+        networks, masks = network_per_task(strategy), b""
+        with handed_over(strategy):
+            sizes = storage_bytes(strategy.model)
+            if last_megabatch(strategy) in (None, test.number):
+                sizes |= compressed_bytes(strategy.model)
+            values = density_values(strategy.model)
+            if networks is not None and networks.masks:
+                masks = packed_task_masks(networks, strategy.model)
+                values["size/task_density"] = task_density(networks)
+        added = {"bitmask": masks, "csr_int32": masks, "zlib1": zlib.compress(masks, ZLIB_LEVEL) if masks else b""}
+        sizes = {form: size + len(added[form]) for form, size in sizes.items()}
         self._densities += values["size/density"]
         values["size/mean_density"] = self._densities / test.number
         values |= {f"size/bytes_{form}": size for form, size in sizes.items()}

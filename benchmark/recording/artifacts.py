@@ -18,6 +18,7 @@ from benchmark.recording.slim import SlimNetwork
 from benchmark.recording.trace import StepTrace
 from benchmark.recording.writer import ArtifactWriter, Finished
 from leaderboards.drafts import clear_dead_drafts, draft_folder
+from strategies.learning.roles import handed_over, network_per_task
 
 
 class Configuration(ArtifactWriter):
@@ -38,21 +39,26 @@ class SkippedImages(ArtifactWriter):
 
 
 class StateDict(ArtifactWriter):
-    """``state_dict.pt``: weights and buffers of the last predictor."""
+    """``state_dict.pt``: weights and buffers of the last predictor; of networks by task, what all of them use."""
 
     def write(self, run: Finished, folder: Path) -> None:
         """Write it."""
-        state = {name: value.cpu().contiguous() for name, value in run.strategy.model.state_dict().items()}
-        torch.save(state, folder / "state_dict.pt")
+        with handed_over(run.strategy):
+            state = {name: value.cpu().contiguous() for name, value in run.strategy.model.state_dict().items()}
+            torch.save(state, folder / "state_dict.pt")
 
 
 class PruningMasks(ArtifactWriter):
-    """``masks.pt``: its masks, if anything was pruned."""
+    """``masks.pt``: its masks, if anything was pruned; ``task_masks.pt``: those of each task, by its number."""
 
     def write(self, run: Finished, folder: Path) -> None:
         """Write it."""
         if run.masks is not None:
             run.masks.save(folder / "masks.pt")
+        networks = network_per_task(run.strategy)
+        if networks is not None:
+            named = {task: {n: m.cpu().contiguous() for n, m in one.items()} for task, one in networks.masks.items()}
+            torch.save(named, folder / "task_masks.pt")
 
 
 class AccuracyMatrix(ArtifactWriter):

@@ -11,8 +11,9 @@ from typing import Any
 
 DENSE, FIXED, PROGRESSIVE = "Dense", "Fixed masks", "Progressive pruning"
 DYNAMIC, STRUCTURED, AVALANCHE, OTHER = "Dynamic masks", "Structured", "Avalanche's", "Others"
+PER_TASK = "Masks per task"
 
-GROUPS = (DENSE, FIXED, PROGRESSIVE, DYNAMIC, STRUCTURED, AVALANCHE, OTHER)
+GROUPS = (DENSE, FIXED, PROGRESSIVE, DYNAMIC, PER_TASK, STRUCTURED, AVALANCHE, OTHER)
 """In the order in which pages show them."""
 
 OF_STRATEGY = {
@@ -32,6 +33,7 @@ OF_STRATEGY = {
     **dict.fromkeys(("OSP", "static-random"), FIXED),
     **dict.fromkeys(("APP", "APP-reference", "GMP", "IMP", "LRR"), PROGRESSIVE),
     **dict.fromkeys(("SET", "RigL", "SparCL", "ebb-and-flow"), DYNAMIC),
+    **dict.fromkeys(("PackNet-masks", "WSN"), PER_TASK),
     **dict.fromkeys(
         (
             *("Naive", "Cumulative", "Replay", "GDumb", "EWC", "SI", "LwF", "DER"),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
+
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -50,3 +55,30 @@ class ForwardsSamples(Protocol):
 
     @property
     def forwarded_samples(self) -> int: ...
+
+
+@runtime_checkable
+class NetworkPerTask(Protocol):
+    """Holds a network for each task in one set of weights: an image is answered by that of its task, if that is told.
+
+    Attributes:
+        masks: task -> name of a weight -> which of its entries the network of the task has, boolean. Empty before the
+            first training.
+    """
+
+    @property
+    def masks(self) -> Mapping[int, Mapping[str, Tensor]]: ...
+
+    def handed_over(self, model: nn.Module, /) -> AbstractContextManager[None]:
+        """Context in which ``model`` has the weights that any task needs, the others being zero."""
+
+
+def network_per_task(strategy: SupervisedTemplate) -> NetworkPerTask | None:
+    """The plugin of ``strategy`` that holds a network for each task, if there is one."""
+    return next((plugin for plugin in strategy.plugins if isinstance(plugin, NetworkPerTask)), None)
+
+
+def handed_over(strategy: SupervisedTemplate) -> AbstractContextManager[None]:
+    """Context in which the model of ``strategy`` has all the weights that are handed over, to be weighed or stored."""
+    networks = network_per_task(strategy)
+    return nullcontext() if networks is None else networks.handed_over(strategy.model)

@@ -147,6 +147,16 @@ class Masks(Mapping[str, Tensor]):
             raise ValueError("masks of different layers cannot be intersected")
         return Masks({name: self[name] & other[name] for name in self})
 
+    def __or__(self, other: Masks) -> Masks:
+        """Weights kept by either.
+
+        Raises:
+            ValueError: the two do not speak of the same weights.
+        """
+        if self.keys() != other.keys():
+            raise ValueError("masks of different layers cannot be united")
+        return Masks({name: self[name] | other[name] for name in self})
+
     def __le__(self, other: Masks) -> bool:
         """True if every weight kept here is kept in ``other`` (nested masks)."""
         return self.keys() == other.keys() and all(bool((~self[n] | other[n]).all()) for n in self)

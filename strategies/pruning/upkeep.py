@@ -1,4 +1,4 @@
-"""Keeping pruned entries at zero while an optimiser moves everything: all tensors in one multi-tensor operation."""
+"""Keeping entries where they are while an optimiser moves everything: all tensors in one multi-tensor operation."""
 
 from __future__ import annotations
 
@@ -43,3 +43,25 @@ class HeldAtZero:
         """Set the held entries to zero."""
         if self._bits:
             torch._foreach_mul_(self._bits, self._factors)
+
+
+class HeldAsTheyAre(HeldAtZero):
+    """Tensors with entries that have to keep the values that they have now, such as weights of an earlier task.
+
+    Calling it puts these values back in place, bit for bit, whatever became of them.
+
+    Args:
+        held: pairs of a tensor and a boolean tensor of its shape, True where it is held.
+    """
+
+    def __init__(self, held: Iterable[tuple[Tensor, Tensor]]):
+        super().__init__(held)
+        pairs = zip(self._bits, self._factors, strict=True)
+        self._values = [bits * (1 - factor) for bits, factor in pairs]
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Put the held entries back."""
+        super().__call__()
+        if self._bits:
+            torch._foreach_add_(self._bits, self._values)

@@ -66,6 +66,9 @@ def check(result):
     config, density = result.config, result.final("size/density")
     if not set(config.options()) & {"density", "structure"}:
         assert density > 0.98
+    elif config.strategy == "WSN":
+        assert result.final("size/task_density") == pytest.approx(config.density, abs=2e-3)
+        assert config.density < density < 3 * config.density, "tasks share some weights"
     elif config.strategy == "APP-reference":
         assert density < 0.9 * config.density, "its masks intersect"
     elif config.structure == "2:4":

@@ -40,6 +40,8 @@ MORE = {
     "RWalk": {"stream": "split_digits", "scenario": "task-incremental", "lr": 0.01, "settings": {"delta_t": 2}},
     "iCaRL": {"stream": "split_digits"},
     "PackNet": {"stream": "split_digits", "scenario": "task-incremental"},
+    "PackNet-masks": STRATEGIES.load("PackNet-masks").test_config,
+    "WSN": STRATEGIES.load("WSN").test_config,
 }
 """What makes a strategy do more than nothing on so little data, or at all."""
 

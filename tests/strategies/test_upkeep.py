@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.pruning.upkeep import HeldAtZero
+from strategies.pruning.upkeep import HeldAsTheyAre, HeldAtZero
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
@@ -38,6 +38,24 @@ def test_held_entries_are_zero_and_the_others_keep_their_bits(dtype, seed):
     HeldAtZero(zip(tensors, zero, strict=True))()
     for tensor, was, where in zip(tensors, before, zero, strict=True):
         assert torch.equal(bits(tensor), bits(was.masked_fill(where, 0)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(st.integers(0, 1000))
+def test_held_entries_keep_the_bits_that_they_had_and_the_others_those_that_they_got(dtype, seed):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(4, 3, 3, 3), (5, 7), (6,)]
+    tensors = [strange(shape, dtype, seed + number) for number, shape in enumerate(shapes)]
+    held = [torch.rand(shape, generator=generator) < 0.6 for shape in shapes]
+    before = [tensor.clone() for tensor in tensors]
+    hold = HeldAsTheyAre(zip(tensors, held, strict=True))
+    for moved in range(2):
+        after = [strange(shape, dtype, seed + 10 + moved + number) for number, shape in enumerate(shapes)]
+        for tensor, got in zip(tensors, after, strict=True):
+            tensor.copy_(got)
+        hold()
+        for tensor, was, got, where in zip(tensors, before, after, held, strict=True):
+            assert torch.equal(bits(tensor), torch.where(where, bits(was), bits(got)))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
