@@ -142,6 +142,7 @@ class AugmentedValidation(BestValidation):
     "APP-reference",
     version=2,
     options=("density", "score_fraction", "control", "known_length"),
+    later={"control": "none"},
     reference="the public code of Wadia et al. 2022",
 )
 def app_reference(

@@ -78,6 +78,8 @@ class StrategyTraits:
         options: those of :data:`OPTIONS` that it reads. It gets what was asked for of these alone; the rest are at
             their defaults, so that two runs which differ in an option that is not declared are one run.
         defaults: option -> the strategy's own default.
+        later: option that the strategy has not read from its first version on -> what it did before. A run that still
+            does so does not record the option: it is the same run as one from before.
         memory: ``stream`` replays as the protocol says, ``own`` brings a memory of its own, so that ``--replay`` does
             not apply.
         replays: of a memory of its own, the replay policy that costs about as much, for estimates of time.
@@ -89,6 +91,7 @@ class StrategyTraits:
 
     options: tuple[str, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    later: Mapping[str, Any] = field(default_factory=dict)
     memory: Literal["stream", "own"] = "stream"
     replays: str = ""
     task_labels: Literal["heads", "needed", "ignored"] = "heads"
@@ -99,7 +102,7 @@ class StrategyTraits:
         for name in self.options:
             if name not in OPTIONS:
                 raise RegistryError(f"unknown option {name!r}: {_nearest(name, OPTIONS)}")
-        for name in self.defaults:
+        for name in (*self.defaults, *self.later):
             if name not in self.options:
                 raise RegistryError(
                     f"a default of {name!r}, which is none of its options: {_nearest(name, self.options)}"

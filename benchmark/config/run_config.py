@@ -356,9 +356,14 @@ class RunConfig(BaseModel):
         return fields | versions
 
     def variant(self) -> dict[str, Any]:
-        """The options that tell this strategy from others on the same board: those it uses, and their versions."""
+        """The options that tell this strategy from others on the same board: those it uses, and their versions.
+
+        An option that came later is left out where it says what the strategy has always done.
+        """
+        entry = STRATEGIES.load(self.strategy)
         options = {name: getattr(self, name) for name in self.options()}
-        versions = {"strategy_version": STRATEGIES.load(self.strategy).version}
+        options = {name: value for name, value in options.items() if (name, value) not in entry.traits.later.items()}
+        versions = {"strategy_version": entry.version}
         for name, registry in VERSIONED.items():
             if name in options:
                 versions[f"{name}_version"] = registry.load(options[name]).version

@@ -12,6 +12,7 @@ from benchmark.config.merge import merge
 from benchmark.config.profiles import resolve
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
+from leaderboards.numbers.names import variant_name
 from leaderboards.record import fingerprint
 
 
@@ -165,6 +166,14 @@ def test_variant_holds_the_options_that_the_strategy_uses():
     assert set(config(strategy="dense").variant()) == {"strategy", "strategy_version"}
     assert config(strategy="APP").variant()["nested"] is True
     assert "score" not in config(strategy="APP-reference").variant()
+
+
+def test_an_option_that_came_later_changes_no_run_that_does_not_use_it():
+    """Records of APP-reference are older than its controls."""
+    plain, shuffled = config(strategy="APP-reference"), config(strategy="APP-reference", control="shuffle")
+    assert "control" not in plain.variant() and shuffled.variant()["control"] == "shuffle"
+    assert plain.variant() == {name: value for name, value in shuffled.variant().items() if name != "control"}
+    assert variant_name(shuffled.variant(), None, shuffled.default_variant()) == "APP-reference (shuffle)"
 
 
 def test_avalanche_strategies_have_their_own_memory():

@@ -213,6 +213,7 @@ def test_a_misspelt_trait_is_refused(things, traits, said):
         (SCORES, {"round": 10, "samples": 1}, "did you mean 'rounds'"),
         (STRATEGIES, {}, "needs the trait 'options'"),
         (STRATEGIES, {"options": ("score", "scop")}, "unknown option 'scop': did you mean 'scope'"),
+        (STRATEGIES, {"options": ("score",), "later": {"control": "none"}}, "'control', which is none of its options"),
         (STREAMS, {"resolution": 8}, "needs the trait 'megabatches'"),
         (STREAMS, {"megabatches": ()}, "numbers from 1 on"),
         (STREAMS, {"megabatches": 5}, "numbers from 1 on"),
