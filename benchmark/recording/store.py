@@ -21,7 +21,7 @@ from benchmark.metrics.glossary import glossary
 from benchmark.recording.cells import CAMPAIGN, find_campaign, join_cells, read_list, write_cells
 from benchmark.recording.creation import check_store, make_store, try_to_write
 from benchmark.recording.environment import write_environment
-from benchmark.recording.heartbeat import WORKER, heartbeat, is_alive, signs_of_life
+from benchmark.recording.heartbeat import PROCESS, WORKER, heartbeat, is_alive, own_process, signs_of_life
 from benchmark.recording.logger import MLflowLogger
 from benchmark.recording.record import RunRecord
 from benchmark.recording.spool import (
@@ -300,10 +300,21 @@ class Store:
         """
         with impatient(FAREWELL), reaching(self.uri):
             for worker in workers:
-                unfinished = f"tags.`{PREFIX}{WORKER}` = '{worker}' and attributes.status = 'RUNNING'"
-                for left in self.client.search_runs([self.experiment_id], unfinished):
-                    self.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
-                    self.client.set_terminated(left.info.run_id, status)
+                self._close_running({WORKER: worker}, status, reason)
+
+    def _close_begun(self, record: RunRecord) -> None:
+        """Mark the run of this process as interrupted whose beginning was: its id may not have come back."""
+        own = {PROCESS: own_process(), "identity": record.tags.get(PREFIX + "identity", "")}
+        # Where it does not answer now, the next command finds the process gone.
+        with suppress(BoardError), impatient(FAREWELL), reaching(self.uri):
+            self._close_running(own, "KILLED", "interrupted")
+
+    def _close_running(self, tags: Mapping[str, str], status: str, reason: str) -> None:
+        """Give runs with these tags (without prefix) that are marked as running a ``status``."""
+        wanted = " and ".join(f"tags.`{PREFIX}{name}` = '{text}'" for name, text in tags.items())
+        for left in self.client.search_runs([self.experiment_id], f"{wanted} and attributes.status = 'RUNNING'"):
+            self.client.log_batch(left.info.run_id, tags=[RunTag(PREFIX + "failure", reason)])
+            self.client.set_terminated(left.info.run_id, status)
 
     def close(self, run_id: str) -> None:
         """Mark a run whose process is gone as killed, unless another one has taken it up meanwhile."""
@@ -329,36 +340,43 @@ class Store:
             UsageError: the store is away before the run has begun.
         """
         place = {**self.tags, **({MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {}), **signs_of_life()}
+        is_known = False
         try:
-            with reaching(self.uri), impatient():
-                if resume is None:
-                    tags = {**record.tags, **place}
-                    begun = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags)
-                else:
-                    begun = self._go_on_with(resume, place)
-        except BoardError as error:
-            raise UsageError(str(error)) from error
-        run_id = begun.info.run_id
-        with kept(self.client, self.uri, run_id, self.output) as client:
-            logger = MLflowLogger(client, run_id, str(begun.info.artifact_uri), is_put_back=resume is None)
             try:
-                with heartbeat(self.client, run_id, tell=tell):
-                    # A run that goes on may be carried out in another way: what was written down first counts.
-                    params = {name: value for name, value in record.params.items() if name not in begun.data.params}
-                    shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in params.items()]
-                    client.log_batch(run_id, params=shown)
-                    if record.dataset is not None and not (begun.inputs and begun.inputs.dataset_inputs):
-                        context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
-                        log_inputs(client, run_id, [DatasetInput(record.dataset, [context])])
-                    yield logger
-                    logger.flush()
-                client.set_terminated(run_id, "FINISHED")
-            except BaseException as error:
-                # A run that could not be put back can still be gone on with, and one whose files had no room.
-                interrupted = _is_interruption(error) or isinstance(error, Unwritten) or not logger.is_put_back
-                reason = "interrupted" if _is_interruption(error) else f"{type(error).__name__}: {error}"
-                client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
-                client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
-                if not _is_interruption(error) and not isinstance(error, Unwritten):
-                    client.log_text(run_id, traceback.format_exc(), "failure.txt")
-                raise
+                with reaching(self.uri), impatient():
+                    if resume is None:
+                        tags = {**record.tags, **place}
+                        begun = self.client.create_run(self.experiment_id, run_name=record.name, tags=tags)
+                    else:
+                        begun = self._go_on_with(resume, place)
+            except BoardError as error:
+                raise UsageError(str(error)) from error
+            run_id = begun.info.run_id
+            with kept(self.client, self.uri, run_id, self.output) as client:
+                logger = MLflowLogger(client, run_id, str(begun.info.artifact_uri), is_put_back=resume is None)
+                try:
+                    is_known = True
+                    with heartbeat(self.client, run_id, tell=tell):
+                        # A run that goes on may be carried out in another way: what was written down first counts.
+                        params = {name: value for name, value in record.params.items() if name not in begun.data.params}
+                        shown = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in params.items()]
+                        client.log_batch(run_id, params=shown)
+                        if record.dataset is not None and not (begun.inputs and begun.inputs.dataset_inputs):
+                            context = InputTag(MLFLOW_DATASET_CONTEXT, "training and test")
+                            log_inputs(client, run_id, [DatasetInput(record.dataset, [context])])
+                        yield logger
+                        logger.flush()
+                    client.set_terminated(run_id, "FINISHED")
+                except BaseException as error:
+                    # A run that could not be put back can still be gone on with, and one whose files had no room.
+                    interrupted = _is_interruption(error) or isinstance(error, Unwritten) or not logger.is_put_back
+                    reason = "interrupted" if _is_interruption(error) else f"{type(error).__name__}: {error}"
+                    client.log_batch(run_id, tags=[RunTag(PREFIX + "failure", reason[:VALUE_LENGTH])])
+                    client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
+                    if not _is_interruption(error) and not isinstance(error, Unwritten):
+                        client.log_text(run_id, traceback.format_exc(), "failure.txt")
+                    raise
+        except BaseException as error:
+            if not is_known and _is_interruption(error):
+                self._close_begun(record)
+            raise

@@ -157,3 +157,23 @@ def test_a_run_that_was_taken_up_meanwhile_is_not_closed(store, gone):
 
 def test_signs_of_life_name_this_process():
     assert signs_of_life()[PREFIX + "process"] == own_process() and str(os.getpid()) in own_process()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_interruption_while_a_run_begins_is_marked_too(store, monkeypatch, resumed):
+    """Its id has not come back by then."""
+    earlier = begin(store, "KILLED", identity="a") if resumed else None
+    other = begin(store, identity="b", process=own_process())
+    call = "update_run" if resumed else "create_run"
+    real = getattr(type(store.client), call)
+
+    def interrupted(*arguments, **options):
+        real(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(store.client), call, interrupted)
+    with pytest.raises(KeyboardInterrupt), store.run(record(identity="a"), resume=earlier):
+        pass
+    [run] = Ledger(store.client, store.experiment_id, "a").of("a")
+    assert (run.state, run.marked_running, run.tags["failure"]) == ("interrupted", False, "interrupted")
+    assert store.client.get_run(other).info.status == "RUNNING"
