@@ -80,7 +80,7 @@ def described(config: RunConfig) -> dict[str, str]:
         "stream_label": config.stream,
         "protocol": json.dumps(config.protocol(), sort_keys=True),
         "variant": json.dumps(config.variant(), sort_keys=True),
-        "variant_defaults": json.dumps(config.usual(), sort_keys=True),
+        "variant_defaults": json.dumps(config.default_variant(), sort_keys=True),
         "seed": str(config.seed),
     }
 
