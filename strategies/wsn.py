@@ -153,6 +153,8 @@ def wsn(learner: Learner, pruning: Pruning, *, score_rate: Annotated[float, Gt(0
     and learnt with the recipe's optimiser at ``score_rate`` times its rate: their gradients are those of the weights
     times the weights, which are about a tenth. (The authors use Adam, which asks for no scale.) The authors' networks
     have no biases; here biases and batch norm, statistics included, are the first task's.
+
+    Scores outside of the mask need gradients, too: the FLOPs that are left if zeros are skipped do not count these.
     """
     model = learner.make_model(0)
     scores = WeightScores(prunable_weights(model), learner.seed)
