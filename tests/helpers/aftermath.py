@@ -62,7 +62,8 @@ class Aftermath:
         odd = [path for path in results.iterdir() if path.name not in named and path.name != "checkpoints"]
         odd += list((results / "checkpoints").glob("*"))
         odd += [path for path in cache.glob("*") if path.suffix not in (".json", ".npy")]
-        return odd + list(scratch.glob("*"))
+        # PyTorch has a folder there for whatever a user of it compiles.
+        return odd + [path for path in scratch.glob("*") if not path.name.startswith("torchinductor_")]
 
 
 def differences(first, second) -> list[str]:
