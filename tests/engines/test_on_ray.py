@@ -18,6 +18,7 @@ from benchmark.engines.job import Failure, Job, Place
 from benchmark.engines.on_ray import OnRay, Share
 from benchmark.errors import UsageError
 from benchmark.recording.store import Store
+from benchmark.running.checkpoint import CheckpointFile
 from benchmark.running.course import Policy
 from benchmark.running.interruption import Interrupted, Interruption
 from benchmark.running.prepare import prepare
@@ -95,6 +96,12 @@ def resumed(store):
     return [one for one in records(store) if PREFIX + "resumed" in one.data.tags]
 
 
+def saved(where, store):
+    """Runs under way that have a checkpoint to go on from."""
+    running = [one.info.run_id for one in records(store) if one.info.status == "RUNNING"]
+    return [run_id for run_id in running if CheckpointFile(where.checkpoints / run_id).exists()]
+
+
 def under_way(uri, experiment):
     """Process ids of runs that have trained for a while."""
     client = MlflowClient(uri)
@@ -122,8 +129,7 @@ def test_a_lost_node_and_an_interruption_cost_no_run_and_no_bit(place, undisturb
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         second = cluster.add_node(num_cpus=1)
-        on_both = lambda: len(under_way(where.tracking_uri, store.experiment_id)) == 2  # noqa: E731
-        when(on_both, lambda _: cluster.remove_node(second, allow_graceful=False))
+        when(lambda: len(saved(where, store)) == 2, lambda _: cluster.remove_node(second, allow_graceful=False))
         when(lambda: resumed(store), lambda _: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted) as told:
             list(OnRay(Share(retries=5), Interruption(), address=cluster.address)(JOBS, where, store, {}))

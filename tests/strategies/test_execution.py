@@ -173,7 +173,8 @@ def test_a_teacher_answers_in_the_precision_of_the_student(make_learner, make_st
     [teaching] = [plugin for plugin in strategy.plugins if isinstance(plugin, Distillation)]
     watch.computed["testing"].clear()
     watch.part = "testing"
-    strategy.mbatch, strategy.mb_output = [torch.randn(4, 6), torch.zeros(4).long()], torch.zeros(4, 3)
+    labels = torch.zeros(4).long()
+    strategy.mbatch, strategy.mb_output = [torch.randn(4, 6), labels, labels], torch.zeros(4, 3)
     teaching.before_backward(strategy)
     assert watch.computed["testing"] == {torch.bfloat16}
 
