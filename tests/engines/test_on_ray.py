@@ -122,23 +122,33 @@ def when(event, act):
 
 
 def test_a_lost_node_and_an_interruption_cost_no_run_and_no_bit(place, undisturbed):
-    """What a lost node had under way goes on elsewhere, and what was interrupted when the jobs are given again."""
+    """What was interrupted goes on when the jobs are given again, and what a lost node had under way elsewhere."""
     from ray.cluster_utils import Cluster
 
     where, store = place
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+
+    def carry_out():
+        return list(OnRay(Share(retries=5), Interruption(), address=cluster.address)(JOBS, where, store, {}))
+
+    def both_saved():
+        return len(saved(where, store)) == 2
+
     try:
         second = cluster.add_node(num_cpus=1)
-        when(lambda: len(saved(where, store)) == 2, lambda _: cluster.remove_node(second, allow_graceful=False))
-        when(lambda: resumed(store), lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        when(both_saved, lambda _: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted) as told:
-            list(OnRay(Share(retries=5), Interruption(), address=cluster.address)(JOBS, where, store, {}))
+            carry_out()
+        assert told.value.signal == signal.SIGTERM
+        left = records(store)
+        assert "RUNNING" not in {one.info.status for one in left}
+        assert any(one.info.status == "KILLED" and (where.checkpoints / one.info.run_id).is_dir() for one in left)
+        when(both_saved, lambda _: cluster.remove_node(second, allow_graceful=False))
+        carry_out()
+        assert not cluster.worker_nodes
     finally:
         cluster.shutdown()
-    assert told.value.signal == signal.SIGTERM
-    left = records(store)
-    assert "RUNNING" not in {one.info.status for one in left}
-    assert any(one.info.status == "KILLED" and (where.checkpoints / one.info.run_id).is_dir() for one in left)
+    assert resumed(store) and {one.info.status for one in records(store)} == {"FINISHED"}
     assert gone_on_with(place, undisturbed)
 
 
