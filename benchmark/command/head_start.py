@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from benchmark.config.run_config import RESOLUTIONS
 
 MAKER = "benchmark.streams.sources.load"
+
+LATER_THAN_THIS = 10
+"""Niceness of the process that makes them: it takes what the one thread of the imports leaves."""
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -36,6 +39,8 @@ def stand_ins_made_aside(given: Mapping[str, Any], data_root: Path, cache: Path)
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, LATER_THAN_THIS)
     try:
         yield
     except BaseException:

@@ -171,7 +171,7 @@ class Session:
         # Images may take long to download and decode: a wrong place is better known before.
         check_place(self.tracking_uri, self.output)
         prepared = self._prepare(runs, loaded)
-        store = Store(self.tracking_uri, self.output, self.experiment)
+        store = Store(self.tracking_uri, self.output, self.experiment, cache=self.cache)
         place = Place(self.data_root, self.cache, self.output, store.uri, self.experiment, policy=policy or Policy())
         asked = [name for name, is_asked in (("slim", slim), ("trace", profile_trace)) if is_asked]
         planned = [

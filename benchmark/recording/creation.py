@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import sqlite3
 import tempfile
+from contextlib import closing, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from benchmark.errors import UsageError
+from leaderboards.drafts import clear_dead_drafts, draft_folder
 from leaderboards.sources.addresses import sqlite_address
 from leaderboards.sources.soundness import flaw
 
@@ -50,7 +56,7 @@ def check_store(file: Path) -> None:
         raise _unwritable(file, error) from error
 
 
-def make_store(file: Path, artifacts: str) -> None:
+def make_store(file: Path, artifacts: str, cache: Path | None = None) -> None:
     """Make an sqlite store unless it is there. It is made under another name, and gets its own once it is whole.
 
     Commands that start together wait for the first of them. What one that was killed has left is cleared away by the
@@ -59,6 +65,8 @@ def make_store(file: Path, artifacts: str) -> None:
     Args:
         file: of the store; its folder is made.
         artifacts: address of the files of runs that name no experiment.
+        cache: folder of an empty store, which the first one that is made leaves there for others to begin with: MLflow
+            takes a second or two for all its tables.
 
     Raises:
         UsageError: see :func:`check_store`; or the folder cannot be written.
@@ -71,7 +79,7 @@ def make_store(file: Path, artifacts: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_name(f".{file.name}.lock"), timeout=PATIENCE):
             if not file.exists():
-                _make(file, artifacts)
+                _make(file, artifacts, cache)
     except Timeout as error:
         raise UsageError(f"another command has been making {file} for minutes: end it, or wait for it") from error
     except OSError as error:
@@ -91,17 +99,54 @@ def _unwritable(file: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot write to {file.parent}: {error.strerror}; {advice}")
 
 
-def _make(file: Path, artifacts: str) -> None:
+def _make(file: Path, artifacts: str, cache: Path | None) -> None:
     # It takes a second to import, which those need not wait for who record on a server.
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     draft = file.with_name(f".{file.name}.new")
     _clear(draft)
     try:
+        empty = _empty_store(cache) if cache is not None else None
+        if empty is not None:
+            shutil.copyfile(empty, draft)
         SqlAlchemyStore(sqlite_address(draft), artifacts).engine.dispose()
+        if cache is not None and empty is None:
+            # A cache that cannot be written saves no time, and that is all.
+            with suppress(OSError):
+                _keep_empty(draft, cache)
         draft.replace(file)
     finally:
         _clear(draft)
+
+
+def _empty_store(cache: Path) -> Path | None:
+    """A whole store without anything in it, of the installed version of MLflow, if the cache has one."""
+    for file in cache.glob(f"{_name_empty()}*.db"):
+        with suppress(OSError):
+            if file.stem == _name_empty() + _digest(file):
+                return file
+            file.unlink()
+    return None
+
+
+def _keep_empty(new: Path, cache: Path) -> None:
+    clear_dead_drafts(cache)
+    with draft_folder(cache) as drafts:
+        draft = Path(shutil.copyfile(new, drafts / "store.db"))
+        with closing(sqlite3.connect(draft)) as database:
+            # MLflow makes the default experiment where it finds none, with the place of its artifacts.
+            database.execute("DELETE FROM experiments")
+            database.commit()
+            database.execute("VACUUM")
+        draft.replace(cache / f"{_name_empty()}{_digest(draft)}.db")
+
+
+def _name_empty() -> str:
+    return f"empty-store-mlflow-{version('mlflow')}-"
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _clear(draft: Path) -> None:

@@ -101,6 +101,7 @@ class Store:
         *,
         parent: str | None = None,
         tags: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ):
         """Reach the store and create the experiment if it is not there.
 
@@ -110,6 +111,7 @@ class Store:
             experiment: name of the MLflow experiment.
             parent: id of the run that all runs recorded here belong to.
             tags: of all runs recorded here.
+            cache: folder that may have an empty store to begin a new one with.
 
         Raises:
             UsageError: the store cannot be reached or written, or is none.
@@ -128,7 +130,7 @@ class Store:
                 artifacts = (output / "artifacts").resolve().as_uri()
                 file = sqlite_file(self.uri)
                 if file is not None:
-                    make_store(file, artifacts)
+                    make_store(file, artifacts, cache)
                 self.client = MlflowClient(self.uri)
                 output.mkdir(parents=True, exist_ok=True)
                 self.experiment_id = self._experiment(experiment, artifacts)

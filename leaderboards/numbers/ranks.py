@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # SciPy imports its parts when they are used: scipy.stats takes half a second
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 LEAST_STREAMS = 6
 """From so many on ranks are tested: with fewer the approximations are off, and hardly anything could be shown."""
@@ -30,7 +31,7 @@ class Friedman:
 
 def ranks(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks of (streams, methods) within each stream: 1 is the lowest loss, equal ones share their mean rank."""
-    return np.asarray(stats.rankdata(losses, axis=1), dtype=np.float64)
+    return np.asarray(scipy.stats.rankdata(losses, axis=1), dtype=np.float64)
 
 
 def friedman(losses: NDArray[np.float64]) -> Friedman | None:
@@ -50,7 +51,7 @@ def friedman(losses: NDArray[np.float64]) -> Friedman | None:
     freedom = k - 1, (k - 1) * (n - 1)
     if (losses == losses[:, :1]).all():
         return Friedman(0.0, freedom, 1.0)
-    chi2 = float(stats.friedmanchisquare(*losses.T).statistic)
+    chi2 = float(scipy.stats.friedmanchisquare(*losses.T).statistic)
     room = n * (k - 1) - chi2
     # All streams have the same order: the statistic is infinite.
     statistic = (n - 1) * chi2 / room if room > 1e-9 else math.inf
@@ -67,5 +68,5 @@ def critical_difference(streams: int, methods: int, level: float = 0.05) -> floa
     """
     if methods < 2 or streams < LEAST_STREAMS:
         return None
-    q = float(stats.studentized_range.ppf(1 - level, methods, math.inf))
+    q = float(scipy.stats.studentized_range.ppf(1 - level, methods, math.inf))
     return q / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * streams))

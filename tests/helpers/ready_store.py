@@ -23,8 +23,8 @@ def use_copies() -> None:
     creation._make = copy_store
 
 
-def copy_store(file: Path, artifacts: str) -> None:
-    """Put a new store in the place of ``file``."""
+def copy_store(file: Path, artifacts: str, cache: Path | None) -> None:
+    """Put a new store in the place of ``file``; no command before has to have made an empty one."""
     draft = file.with_name(f".{file.name}.new")
     shutil.copyfile(_template(), draft)
     with closing(sqlite3.connect(draft)) as database, database:
@@ -36,5 +36,5 @@ def copy_store(file: Path, artifacts: str) -> None:
 def _template() -> Path:
     # Kept as long as the process: the system clears its folder of temporary files.
     template = Path(tempfile.mkdtemp(prefix="store-")) / "mlflow.db"
-    make_by_mlflow(template, "artifacts")
+    make_by_mlflow(template, "artifacts", None)
     return template

@@ -15,6 +15,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (children find it i
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.db import utils
 from ready_store import make_by_mlflow
 from soak import kills
 from sqlalchemy import event
@@ -236,3 +237,41 @@ def test_what_a_killed_writer_left_behind_is_taken_back(tmp_path, made):
     assert flaw(path) is None
     experiment = Store(None, tmp_path, "made").client.get_experiment_by_name("made")
     assert from_tags(experiment.tags).keys() == glossary().keys()
+
+
+def schema(file):
+    with closing(sqlite3.connect(file)) as database:
+        return database.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+
+
+def test_the_first_store_leaves_an_empty_one_that_later_ones_begin_with(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    Store(None, tmp_path / "first", "tests", cache=cache)
+    [empty] = cache.iterdir()
+    assert flaw(empty) is None
+    monkeypatch.setattr(utils, "_initialize_tables", lambda _: pytest.fail("made table by table"))
+    with Store(None, tmp_path / "second", "tests", cache=cache).run(RunRecord("a run", {}, {})):
+        pass
+    first, second = (tmp_path / name / "mlflow.db" for name in ("first", "second"))
+    assert schema(first) == schema(second) and flaw(second) is None
+    client = MlflowClient(f"sqlite:///{second}")
+    places = {one.name: one.artifact_location for one in client.search_experiments()}
+    assert places == {
+        "Default": f"{(tmp_path / 'second' / 'artifacts').as_uri()}/0",
+        "tests": (tmp_path / "second" / "artifacts").as_uri(),
+    }
+    assert [empty] == list(cache.iterdir())
+
+
+def test_an_empty_store_that_is_damaged_is_made_anew_and_a_cache_that_cannot_be_written_done_without(tmp_path):
+    cache = tmp_path / "cache"
+    Store(None, tmp_path / "first", "tests", cache=cache)
+    [empty] = cache.iterdir()
+    whole = empty.read_bytes()
+    empty.write_bytes(whole[:5000] + b"?" + whole[5001:])
+    Store(None, tmp_path / "second", "tests", cache=cache)
+    [anew] = cache.iterdir()
+    assert flaw(anew) is None and flaw(tmp_path / "second" / "mlflow.db") is None
+    (tmp_path / "file").write_text("no folder")
+    Store(None, tmp_path / "third", "tests", cache=tmp_path / "file")
+    assert flaw(tmp_path / "third" / "mlflow.db") is None
