@@ -138,7 +138,9 @@ def _keep_empty(new: Path, cache: Path) -> None:
             database.execute("DELETE FROM experiments")
             database.commit()
             database.execute("VACUUM")
-        draft.replace(cache / f"{_name_empty()}{_digest(draft)}.db")
+        # Two first stores at once differ by the time they were made at.
+        if _empty_store(cache) is None:
+            draft.replace(cache / f"{_name_empty()}{_digest(draft)}.db")
 
 
 def _name_empty() -> str:

@@ -61,7 +61,8 @@ class Aftermath:
         named = {"leaderboards", "artifacts", "mlflow.db", ".mlflow.db.lock"}
         odd = [path for path in results.iterdir() if path.name not in named and path.name != "checkpoints"]
         odd += list((results / "checkpoints").glob("*"))
-        odd += [path for path in cache.glob("*") if path.suffix not in (".json", ".npy")]
+        kept = {*cache.glob("*.json"), *cache.glob("*.npy"), *list(cache.glob("empty-store-*.db"))[:1]}
+        odd += [path for path in cache.glob("*") if path not in kept]
         # PyTorch has a folder there for whatever a user of it compiles.
         return odd + [path for path in scratch.glob("*") if not path.name.startswith("torchinductor_")]
 
