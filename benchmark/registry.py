@@ -86,10 +86,12 @@ class ModelTraits:
         min_resolution: height and width in pixels of the smallest images that it takes.
         classifier: name of the submodule that is its classifier, which is not pruned; empty: ``classifier`` where it
             has one, else its last linear layer.
+        widths: whether it takes a fourth argument, ``width``, the multiple of its own channels and hidden units.
     """
 
     min_resolution: int = 1
     classifier: str = ""
+    widths: bool = False
 
 
 @dataclass(frozen=True)

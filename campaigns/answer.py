@@ -30,6 +30,9 @@ PAPERS_DENSITY = 0.8**4.5
 
 ACCURACY, CER, GAP = "test/accuracy", "anytime/cer_rate", "gap/clean"
 
+FLOPS = "compute/train_flops_if_skipped"
+"""Of training, where what is pruned costs nothing."""
+
 CLAIMED_ACCURACY = 7.0
 """Per cent, of the abstract: about."""
 
@@ -44,6 +47,9 @@ FACTORS = {
     "scoring_set": ("first", "current", "the first megabatch scored each time, not the current one"),
 }
 """Setting of APP-reference -> the authors' value, the paper's, and what the former is."""
+
+EQUAL_MEANS = {PAPERS_DENSITY: 0.558, 0.05: 0.288}
+"""Final density of APP -> the constant one that is as dense on average over the megabatches."""
 
 LONG = 100
 """Megabatches of the long stream."""
@@ -61,7 +67,7 @@ class Rows:
     def of(self, strategy: str, **options: object) -> pd.DataFrame:
         """Runs of a strategy; ``density`` is the final one that was asked for, the paper's unless told otherwise."""
         found = self.runs[self.runs["variant.strategy"] == strategy]
-        wanted = {"control": "none", "density": PAPERS_DENSITY, **options}
+        wanted = {"control": "none", "known_length": True, "density": PAPERS_DENSITY, **options}
         for name, value in wanted.items():
             column = f"variant.{name}"
             if column not in found or found[column].isna().all():
@@ -199,6 +205,11 @@ def _blocks(values: Sequence[float]) -> list[float]:
 def densities(few: Rows) -> str:
     """Each method against dense, at each density that has records."""
     rows, comparisons = [], []
+    for strategy in ("SWA", "from-scratch"):
+        runs = few.of(strategy)
+        if len(runs) >= 2:
+            rows.append([f"{strategy}, dense", str(len(runs)), "100"])
+            comparisons.append([few.against_dense(metric, strategy) for metric in (CER, ACCURACY, GAP)])
     for strategy in ("APP", "GMP", "static-random", "RigL", "OSP", "APP-reference", "LRR", "IMP", "SET"):
         for density in (PAPERS_DENSITY, 0.1, 0.05, 0.02):
             runs = few.of(strategy, density=density, **_as_published(strategy))
@@ -212,9 +223,8 @@ def densities(few: Rows) -> str:
                     for m in (CER, ACCURACY, GAP)
                 ]
             )
-    columns = [compared([row[column] for row in comparisons]) for column in range(3)]
     headers = ["minus dense, in points", "seeds", "density, %: mean → final", "CER rate", "final accuracy", "clean gap"]
-    return table(headers, [[*row, *cells] for row, cells in zip(rows, zip(*columns, strict=True), strict=True)])
+    return compared_table(headers, rows, comparisons)
 
 
 def _as_published(strategy: str) -> dict[str, object]:
@@ -241,8 +251,56 @@ def factorial(few: Rows) -> str | None:
             effects.append(paired(*sides))
         rows.append([words])
         comparisons.append(effects)
-    columns = [compared([row[column] for row in comparisons]) for column in range(4)]
     headers = [f"effect in points, {len(seeds)} seeds", "CER rate", "final accuracy", "clean gap", "final density"]
+    return compared_table(headers, rows, comparisons)
+
+
+def equal_footing(few: Rows) -> str | None:
+    """APP minus what is as dense all the time as APP is on average; None before there is any."""
+    rows, comparisons = [], []
+    for density, mean in EQUAL_MEANS.items():
+        for strategy in ("static-random", "RigL", "OSP"):
+            if len(few.of(strategy, density=mean)) < 2:
+                continue
+            flops = few.mean(FLOPS, "APP", density=density) / few.mean(FLOPS, strategy, density=mean)
+            rows.append([f"APP, {density:.3g}, minus {strategy}, {mean:.3g}", f"{100 * flops:.0f} %"])
+            comparisons.append(
+                [
+                    paired(few.by_seed(m, "APP", density=density), few.by_seed(m, strategy, density=mean))
+                    for m in (CER, ACCURACY, GAP)
+                ]
+            )
+    if not rows:
+        return None
+    headers = ["in points", "training FLOPs of APP", "CER rate", "final accuracy", "clean gap"]
+    return compared_table(headers, rows, comparisons)
+
+
+def unknown_length(few: Rows) -> str | None:
+    """Learners that are not told the number of megabatches, minus those that are; None before there are any."""
+    rows, comparisons = [], []
+    for strategy in ("APP", "GMP"):
+        runs = few.of(strategy, known_length=False)
+        if len(runs) >= 2:
+            rows.append([strategy, f"{100 * runs['metrics.size/density'].mean():.2g} %"])
+            comparisons.append(
+                [
+                    paired(few.by_seed(m, strategy, known_length=False), few.by_seed(m, strategy))
+                    for m in (CER, ACCURACY)
+                ]
+            )
+    if not rows:
+        return None
+    return compared_table(
+        ["not told minus told, in points", "final density", "CER rate", "final accuracy"], rows, comparisons
+    )
+
+
+def compared_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], comparisons: Sequence[Sequence[Comparison | None]]
+) -> str:
+    """A table whose last columns are differences, each Holm-corrected by itself."""
+    columns = [compared([row[number] for row in comparisons]) for number in range(len(comparisons[0]))]
     return table(headers, [[*row, *cells] for row, cells in zip(rows, zip(*columns, strict=True), strict=True)])
 
 
@@ -260,9 +318,8 @@ def controls(few: Rows) -> str | None:
                 )
     if not rows:
         return None
-    columns = [compared([row[column] for row in comparisons]) for column in range(2)]
     headers = ["density .05, control minus plain, in points", "seeds", "CER rate", "final accuracy"]
-    return table(headers, [[*row, *cells] for row, cells in zip(rows, zip(*columns, strict=True), strict=True)])
+    return compared_table(headers, rows, comparisons)
 
 
 def page(records: Path) -> str:
@@ -278,6 +335,8 @@ def page(records: Path) -> str:
     parts = {
         "What the authors' code does besides": factorial(few),
         "What chooses the weights, against controls": controls(few),
+        "Equal mean density": equal_footing(few),
+        "Without knowing the length": unknown_length(few),
     }
     missing = [title[0].lower() + title[1:] for title, part in parts.items() if part is None]
     campaigns = ["fashion_mnist.yaml --data-root DIR"] + (["digits_long.yaml"] if long is not None else [])

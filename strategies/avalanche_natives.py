@@ -123,13 +123,16 @@ class SynapticIntelligence(SynapticIntelligencePlugin):
 @STRATEGIES.register(
     "SI", options=PRUNING, defaults=DENSE, memory="own", replays="none", reference="Zenke et al. 2017; " + AVALANCHE
 )
-def synaptic_intelligence(learner: Learner, pruning: Pruning, *, si_lambda: Weight = 1.0) -> SupervisedTemplate:
+def synaptic_intelligence(
+    learner: Learner, pruning: Pruning, *, si_lambda: Weight = 1.0, eps: Annotated[float, Gt(0)] = 1e-7
+) -> SupervisedTemplate:
     """Avalanche's SI: synaptic intelligence, a penalty by each weight's share in lowering the loss.
 
     It is Avalanche's variant, which limits the importance of a weight to 0.001, with one correction; the path that is
-    integrated runs through all epochs, also those after the best one, from which training goes on.
+    integrated runs through all epochs, also those after the best one, from which training goes on. ``eps`` damps the
+    importance of weights that hardly moved (the paper's xi, equation 5).
     """
-    penalty = SynapticIntelligence(si_lambda=si_lambda)
+    penalty = SynapticIntelligence(si_lambda=si_lambda, eps=eps)
     return _made(AvalancheNaive, learner, pruning, validate_on="none", plugins=[penalty])
 
 

@@ -145,7 +145,8 @@ def _default(field: FieldInfo) -> str:
         return f"  [default: {'on' if value else 'off'}]"
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
-    return "" if value is None or value == {} else f"  [default: {value}]"
+    told = value is None or value == {} or "[default: " in str(field.description)
+    return "" if told else f"  [default: {value}]"
 
 
 def collect_given(options: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.config.density import with_density
-from benchmark.config.run_config import LARGEST, MOST, NAMED, RunConfig
+from benchmark.config.run_config import LARGEST, MOST, NAMED, OWN_WIDTH, RunConfig
 from benchmark.errors import UsageError, plain, shortened
 from benchmark.registry import MODELS, PROTOCOL_OPTIONS, PROTOCOLS, STREAMS
 from strategies.registry import OPTIONS, STRATEGIES, Entry, RegistryError, StrategyTraits, UnknownName
@@ -82,14 +82,18 @@ def resolve(given: Mapping[str, Any], *, profile: str) -> RunConfig:
         completed.setdefault("batch_size", 32 if traits.shots is not None and megabatches >= LONG_STREAM else 64)
         config = RunConfig(**completed)
         _load_parts(config)
-        smallest = MODELS.load(config.model).traits.min_resolution
+        model = MODELS.load(config.model).traits
     except ValidationError as error:
         raise UsageError(_first_problem(error)) from error
     except RegistryError as error:
         raise UsageError(str(error)) from error
     _check_protocol(config, options)
-    if config.resolution < smallest:
-        raise UsageError(f"{config.model} needs images of {smallest} px or more: raise --resolution or change --model")
+    if config.resolution < model.min_resolution:
+        raise UsageError(
+            f"{config.model} needs images of {model.min_resolution} px or more: raise --resolution or change --model"
+        )
+    if config.width != OWN_WIDTH and not model.widths:
+        raise UsageError(f"{config.model} has one width: leave --width out or change --model")
     return config
 
 

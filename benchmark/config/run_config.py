@@ -56,6 +56,12 @@ MAX_PIXELS = 50_000_000
 """Of an image that is decoded unless more are allowed: 150 MB in each of several threads. Photographs of most cameras
 have fewer."""
 
+OWN_WIDTH = 1.0
+"""Of every network of the suite. Runs of it do not record it: they stay what they were before there were others."""
+
+WIDTHS = (1 / 64, 64.0)
+"""Smallest and largest multiple of a network's own width."""
+
 MOST = 10**9
 """Of anything that is counted. Larger numbers fit neither a store nor a clock."""
 
@@ -202,6 +208,14 @@ class RunConfig(BaseModel):
     )
 
     model: str = option("protocol", "Training", "network architecture")
+    width: float = option(
+        "protocol",
+        "Training",
+        "channels and hidden units of the network, as a multiple of its own: of resnet20s and other small ones",
+        OWN_WIDTH,
+        ge=WIDTHS[0],
+        le=WIDTHS[1],
+    )
     epochs: int = option("protocol", "Training", "epochs per megabatch", ge=1, le=MOST)
     batch_size: int = option(
         "protocol", "Training", "images per training batch; all of them where there are fewer", ge=2, le=MOST
@@ -344,6 +358,7 @@ class RunConfig(BaseModel):
             "momentum": self.optimizer != "sgd",
             "milestones": self.lr_schedule != "multistep",
             "lr_decay": self.lr_schedule != "multistep",
+            "width": self.width == OWN_WIDTH,
         }
         fields = {name: value for name, value in fields.items() if not meaningless.get(name, False)}
         versions = {

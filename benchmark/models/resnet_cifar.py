@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.models.width import widened
 from benchmark.registry import MODELS
 
 
@@ -54,20 +55,21 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """Three stages of 16, 32 and 64 channels with ``blocks`` blocks each: depth 6 * blocks + 2."""
+    """Three stages of 16, 32 and 64 channels, times ``width``, with ``blocks`` blocks each: depth 6 * blocks + 2."""
 
-    def __init__(self, blocks: int, classes: int, channels: int, shortcut: Shortcut = SubsampleAndPad):
+    def __init__(self, blocks: int, classes: int, channels: int, width: float, shortcut: Shortcut = SubsampleAndPad):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
+        sizes = [widened(size, width) for size in (16, 32, 64)]
+        self.conv1 = nn.Conv2d(channels, sizes[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(sizes[0])
         stages = []
-        width = 16
-        for stage, wider in enumerate((16, 32, 64)):
-            stages.append(BasicBlock(width, wider, 1 if stage == 0 else 2, shortcut))
-            stages += [BasicBlock(wider, wider, 1, shortcut) for _ in range(blocks - 1)]
-            width = wider
+        before = sizes[0]
+        for stage, size in enumerate(sizes):
+            stages.append(BasicBlock(before, size, 1 if stage == 0 else 2, shortcut))
+            stages += [BasicBlock(size, size, 1, shortcut) for _ in range(blocks - 1)]
+            before = size
         self.blocks = nn.Sequential(*stages)
-        self.classifier = nn.Linear(64, classes)
+        self.classifier = nn.Linear(before, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
@@ -78,25 +80,25 @@ class CifarResNet(nn.Module):
         return self.classifier(torch.flatten(F.adaptive_avg_pool2d(features, 1), 1))
 
 
-@MODELS.register("resnet20s", version=2, classifier="classifier")
-def resnet20s(classes: int, channels: int, resolution: int) -> nn.Module:
+@MODELS.register("resnet20s", version=2, classifier="classifier", widths=True)
+def resnet20s(classes: int, channels: int, resolution: int, width: float = 1.0) -> nn.Module:
     """ResNet-20 for small images, parameter-free shortcuts (option A): 0.27 M weights in 19 convolutions."""
-    return CifarResNet(3, classes, channels)
+    return CifarResNet(3, classes, channels, width)
 
 
-@MODELS.register("resnet44s", version=2, classifier="classifier")
-def resnet44s(classes: int, channels: int, resolution: int) -> nn.Module:
+@MODELS.register("resnet44s", version=2, classifier="classifier", widths=True)
+def resnet44s(classes: int, channels: int, resolution: int, width: float = 1.0) -> nn.Module:
     """ResNet-44 for small images, parameter-free shortcuts (option A): 0.66 M weights."""
-    return CifarResNet(7, classes, channels)
+    return CifarResNet(7, classes, channels, width)
 
 
-@MODELS.register("resnet56s", version=2, classifier="classifier")
-def resnet56s(classes: int, channels: int, resolution: int) -> nn.Module:
+@MODELS.register("resnet56s", version=2, classifier="classifier", widths=True)
+def resnet56s(classes: int, channels: int, resolution: int, width: float = 1.0) -> nn.Module:
     """ResNet-56 for small images, parameter-free shortcuts (option A): 0.85 M weights."""
-    return CifarResNet(9, classes, channels)
+    return CifarResNet(9, classes, channels, width)
 
 
-@MODELS.register("resnet20s_1x1", classifier="classifier")
-def resnet20s_1x1(classes: int, channels: int, resolution: int) -> nn.Module:
+@MODELS.register("resnet20s_1x1", classifier="classifier", widths=True)
+def resnet20s_1x1(classes: int, channels: int, resolution: int, width: float = 1.0) -> nn.Module:
     """ResNet-20 for small images with 1x1 shortcuts (option B), which ``resnet20s`` was until its version 2."""
-    return CifarResNet(3, classes, channels, projection)
+    return CifarResNet(3, classes, channels, width, projection)

@@ -125,6 +125,7 @@ def model_maker(config: RunConfig, data: StreamData, tasks: Sequence[Sequence[in
         channels=data.train.pixels.shape[1],
         resolution=config.resolution,
         seed=config.seed,
+        width=config.width,
     )
     return (lambda draw: TaskHeads(make(draw), tasks)) if tasks else make
 
