@@ -31,7 +31,8 @@ LIBRARIES = ("version.torch", "version.torchvision", "version.avalanche-lib", "v
 def code_fingerprint(config: RunConfig) -> str:
     """12 hex digits over the sources of the deciding packages, and of those of others that the run has parts of."""
     digest = hashlib.sha256(_own_sources())
-    for root in sorted(_others(config)):
+    asked = tuple((field, getattr(config, field)) for field in NAMED)
+    for root in _others(asked, config.structure, tuple(METRICS.names())):
         digest.update(_sources(root))
     return digest.hexdigest()[:12]
 
@@ -86,9 +87,10 @@ def _files(package: str) -> Iterator[tuple[str, Path]]:
                 yield f"{package}/{path.relative_to(place).as_posix()}", path
 
 
-def _others(config: RunConfig) -> set[str]:
-    """Packages outside of the suite that parts of the run come from."""
-    entries = [registry.load(getattr(config, field)) for field, registry in NAMED.items()]
-    entries += [structure_entry(config.structure), *map(METRICS.load, METRICS.names())]
+@cache
+def _others(asked: tuple[tuple[str, str], ...], structure: str, metrics: tuple[str, ...]) -> list[str]:
+    """Packages outside of the suite that parts of a run come from."""
+    entries = [NAMED[field].load(name) for field, name in asked]
+    entries += [structure_entry(structure), *map(METRICS.load, metrics)]
     modules = {inspect.unwrap(entry.target).__module__.partition(".")[0] for entry in entries}
-    return modules - {"benchmark", "strategies"}
+    return sorted(modules - {"benchmark", "strategies"})

@@ -14,7 +14,9 @@ def environment() -> str:
 
     Names and versions alone: where a package was installed from is nobody's business.
     """
-    found = {one.name: one.version for one in distributions() if one.metadata["Name"]}
+    # Each look at the metadata of a package reads its file.
+    read = [one.metadata for one in distributions()]
+    found = {one["Name"]: one["Version"] for one in read if one["Name"]}
     lines = [f"{name}=={found[name]}" for name in sorted(found, key=str.casefold)]
     return "\n".join([f"# Python {platform.python_version()}, {platform.system()} {platform.machine()}", *lines]) + "\n"
 

@@ -86,6 +86,10 @@ def _unwritable(output: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot write to {output}: {error.strerror}; choose a folder with --output")
 
 
+def _all_done(identities: Collection[str], finished: Collection[str]) -> bool:
+    return bool(identities) and set(identities) <= set(finished)
+
+
 class Store:
     """An MLflow store that has been reached, with the experiment that runs go into.
 
@@ -212,8 +216,10 @@ class Store:
         else:
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=about).info.run_id
         write_cells(self.client, run_id, name, cells)
-        write_environment(self.client, run_id)
-        with self._under_way(run_id, {cell["identity"] for cell in cells}, finished):
+        identities = {cell["identity"] for cell in cells}
+        if not _all_done(identities, finished):
+            write_environment(self.client, run_id)
+        with self._under_way(run_id, identities, finished):
             yield run_id
 
     @contextmanager
@@ -233,8 +239,7 @@ class Store:
             except BaseException as error:
                 client.set_terminated(run_id, "KILLED" if _is_interruption(error) else "FAILED")
                 raise
-            is_done = bool(identities) and set(identities) <= set(finished)
-            status = "FINISHED" if is_done else self._end_of(run_id, identities)
+            status = "FINISHED" if _all_done(identities, finished) else self._end_of(run_id, identities)
             if status != "RUNNING":
                 client.set_terminated(run_id, status)
         if left := left_over(client):

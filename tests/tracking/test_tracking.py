@@ -153,8 +153,8 @@ def test_a_campaign_has_its_environment_as_a_file_once(store, tmp_path, monkeypa
         found = [one.path for one in store.client.list_artifacts(run_id)]
         return [path for path in found if path.startswith("environment-")]
 
-    def carry_out():
-        with store.campaign("many", [], {}) as parent:
+    def carry_out(**what):
+        with store.campaign("many", [{"identity": "a", "name": "a run"}], {}, **what) as parent:
             return parent
 
     parent = carry_out()
@@ -162,6 +162,8 @@ def test_a_campaign_has_its_environment_as_a_file_once(store, tmp_path, monkeypa
     said = Path(store.client.download_artifacts(parent, name, str(tmp_path))).read_text()
     assert f"mlflow=={version('mlflow')}\n" in said and "/" not in said
     monkeypatch.setattr("benchmark.recording.environment.environment", lambda: "other==1\n")
+    # Of a command that carries nothing out nobody asks what was installed.
+    assert carry_out(finished=["a"]) == parent and files(parent) == [name]
     assert carry_out() == parent and len(files(parent)) == 2
 
 
