@@ -80,7 +80,7 @@ def main(
             check_needed(given)
         imported = "avalanche" in sys.modules
         with nullcontext() if imported else stand_ins_made_aside(given, place["data_root"], place["cache"]):
-            with libraries_imported():
+            with interruption.insisting(), libraries_imported():
                 from benchmark.command.session import Session
                 from benchmark.engines.local import local
                 from benchmark.running.course import Policy

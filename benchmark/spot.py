@@ -36,7 +36,7 @@ def main(records: Path, data_root: Path, cache: Path, dry_run: bool) -> None:
     """Make a small run of each board again from its record, and compare everything that it measured."""
     interruption = Interruption()
     with one_line_ends(), interruption.handled(signal.SIGINT, signal.SIGTERM):
-        with libraries_imported():
+        with interruption.insisting(), libraries_imported():
             from benchmark.command.spot_check import check, choose, took
             from leaderboards.errors import BoardError
             from leaderboards.sources.recorded import RecordedRuns

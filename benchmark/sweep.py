@@ -132,7 +132,7 @@ def main(
             raise UsageError(f"--gpus {gpus:g}: a run has a part of one GPU, or whole ones")
         if engine == "processes" and (gpus or cpus > 1):
             raise UsageError("--engine processes shares the machine evenly: leave out --cpus and --gpus, or take Ray")
-        with libraries_imported():
+        with interruption.insisting(), libraries_imported():
             from benchmark.command.session import Session
             from benchmark.config.campaign import read_campaign
             from benchmark.config.files import load_file

@@ -330,8 +330,9 @@ def page(records: Path) -> str:
     if long is not None:
         long = Rows(long.runs[long.runs["protocol.megabatches"] == LONG], long.series)
     seeds = few.of("APP")["seed"].nunique()
-    hours = loaded.runs["metrics.time/train_seconds"].sum() / 3600
-    hardware = ", ".join(sorted(set(loaded.runs["hardware"])))
+    used = pd.concat([few.runs] if long is None else [few.runs, long.runs])
+    hours = used["metrics.time/train_seconds"].sum() / 3600
+    hardware = ", ".join(sorted(set(used["hardware"])))
     parts = {
         "What the authors' code does besides": factorial(few),
         "What chooses the weights, against controls": controls(few),

@@ -16,7 +16,7 @@ from leaderboards.console import say
 from leaderboards.errors import BoardError
 from leaderboards.export import KEPT, export
 from leaderboards.glossary import Glossary, Measure
-from leaderboards.numbers.curves import ACCURACY, ERRORS
+from leaderboards.numbers.curves import ACCURACY, ERRORS, MATRIX
 from leaderboards.numbers.fronts import LOSS
 from leaderboards.publish import publish
 from leaderboards.render.files import write_all
@@ -210,8 +210,11 @@ def _of_values(one: RunFile, measures: Glossary) -> Iterator[str]:
         if series.steps and not _close(series.last, series.values[-1]):
             yield f"{printable(name)[:LONGEST]} ends with {series.values[-1]:g}, its last value is {series.last:g}"
         length = one.protocol.get("megabatches")
-        outside = isinstance(length, int) and series.steps and not 1 <= series.steps[0] <= series.steps[-1] <= length
-        if outside and not name.startswith(BY_EPOCH):
+        if not isinstance(length, int) or not series.steps or name.startswith(BY_EPOCH):
+            continue
+        # The accuracy matrix has a step for each of its entries.
+        last = length**2 if name == MATRIX else length
+        if not 1 <= series.steps[0] <= series.steps[-1] <= last:
             yield f"{printable(name)[:LONGEST]} has steps outside of the {length} megabatches"
     yield from _contradictions(one)
 

@@ -15,6 +15,9 @@ PATIENCE = 7.0
 SOON = 0.01
 """Seconds after which an interruption is raised again that Python dropped."""
 
+AGAIN = 0.5
+"""Seconds after which an interruption is raised again that a library may have caught."""
+
 CAN_WAIT = hasattr(signal, "setitimer")
 """Whether the system can end the patience."""
 
@@ -41,6 +44,7 @@ class Interruption:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._waits = False
+        self._insists = False
         self._is_timed = False
 
     @contextmanager
@@ -75,6 +79,24 @@ class Interruption:
         finally:
             self._waits = False
 
+    @contextmanager
+    def insisting(self) -> Iterator[None]:
+        """A context that has nothing to tidy up, and in which others may catch whatever is raised.
+
+        Libraries do while they are imported. An interruption is raised again and again, and at last at its end.
+
+        Raises:
+            Interrupted: the process was told to end.
+        """
+        self._insists = True
+        try:
+            yield
+        finally:
+            self._insists = False
+            if self.signal is not None:
+                # Whatever others have made of it.
+                self.end()
+
     def end(self) -> None:
         """Raise what the signal would have raised.
 
@@ -88,6 +110,9 @@ class Interruption:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         second, self.signal = self.signal is not None, number
+        if self._insists and CAN_WAIT:
+            self._wait(AGAIN)
+            raise Interrupted(number)
         if second or not self._waits or not CAN_WAIT:
             self.end()
         self._wait(PATIENCE)
@@ -97,6 +122,9 @@ class Interruption:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _lose_patience(self, number: int, frame: FrameType | None) -> None:
+        if self._insists:
+            self._wait(AGAIN)
+            raise Interrupted(self.signal or signal.SIGINT)
         self.end()
 
     def _raise_again(self, dropped: sys.UnraisableHookArgs, else_: Callable[[sys.UnraisableHookArgs], Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leaderboards.glossary import DEFAULT_SORT
 from leaderboards.numbers.names import ACROSS, contrast_name
 from leaderboards.numbers.report import Report, parting_fields
 from leaderboards.render.markup import cell, escape, link, pipe, value_text
@@ -21,8 +20,11 @@ def index_page(reports: Sequence[Report], contrast: str | None = None, *, across
     rows = []
     boards = [one.board for one in reports]
     fields = [*INDEXED, *parting_fields(boards, INDEXED)]
+    titles = dict.fromkeys("CER rate" if board.lead is None else board.lead.title for board in boards)
     for board in boards:
-        first, shown = board.rows[0], board.glossary.find(DEFAULT_SORT)
+        first, shown = board.rows[0], board.lead
+        # Boards of streams that shift lead with another measure than the others.
+        what = "" if shown is None or len(titles) == 1 else f"{shown.title} "
         rows.append(
             [
                 link(board.label, board.file_name),
@@ -31,7 +33,7 @@ def index_page(reports: Sequence[Report], contrast: str | None = None, *, across
                 str(len(board.rows)),
                 str(len(board.runs)),
                 escape(first.name),
-                "-" if shown is None else cell(first.estimates.get(shown.key), shown),
+                "-" if shown is None else escape(what) + cell(first.estimates.get(shown.key), shown),
             ]
         )
     headers = [
@@ -41,7 +43,7 @@ def index_page(reports: Sequence[Report], contrast: str | None = None, *, across
         "Rows",
         "Runs",
         "First row",
-        "CER rate",
+        "/".join(map(escape, titles)) or "CER rate",
     ]
     note = "Runs share a board only if stream, images and protocol agree. Synthetic stand-ins never meet real images."
     if contrast is not None:

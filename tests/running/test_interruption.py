@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -55,6 +56,50 @@ def test_patience_has_an_end(told, monkeypatch):
     with told.delaying(), pytest.raises(Interrupted):
         send()
         time.sleep(30)
+
+
+def caught():
+    """As a library does that tries to import what need not be there."""
+    with suppress(BaseException):
+        send()
+
+
+def test_where_others_catch_it_it_is_raised_again(told, monkeypatch):
+    monkeypatch.setattr(interruption, "AGAIN", 0.02)
+    with pytest.raises(Interrupted) as ended, told.insisting():
+        caught()
+        for _ in range(3):
+            with suppress(BaseException):
+                time.sleep(30)
+        time.sleep(30)
+    assert ended.value.signal == signal.SIGTERM
+
+
+def test_what_was_caught_is_raised_at_the_end_at_the_latest(told):
+    with pytest.raises(Interrupted), told.insisting():
+        caught()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_what_others_have_made_of_it_is_of_no_interest(told):
+    with pytest.raises(Interrupted), told.insisting():
+        try:
+            send()
+        except BaseException as error:
+            raise ImportError("a library that is not there") from error
+
+
+def test_who_tidies_up_afterwards_is_not_cut_short(told, monkeypatch):
+    monkeypatch.setattr(interruption, "AGAIN", 0.02)
+    tidied = False
+    with pytest.raises(Interrupted):
+        try:
+            with told.insisting():
+                send()
+        finally:
+            time.sleep(0.1)
+            tidied = True
+    assert tidied
 
 
 class Broken:

@@ -16,7 +16,9 @@ RECIPE: dict[str, Any] = {"replay": "buffer", "buffer_size": 500, "weight_decay"
 
 ONE_PASS: dict[str, Any] = {**RECIPE, "epochs": 1, "lr": 0.05, "augment": False, "shots": None, "test_shots": None}
 
-FEW: dict[str, Any] = {**ONE_PASS, "epochs": 10, "batch_size": 16, "buffer_size": 100}
+FEW: dict[str, Any] = {**ONE_PASS, "epochs": 10, "batch_size": 16, "buffer_size": 100, "lr": 0.02}
+"""Of the digits. Of rates from .005 to .05 this was the best on average over six strategies, on other seeds; at .05 the
+squared logits of DER break."""
 
 COLOUR: dict[str, Any] = {**RECIPE, "model": "resnet20s", "epochs": 5, "lr": 0.03, "batch_size": 32}
 

@@ -27,6 +27,7 @@ from leaderboards.publish import publish_markdown, publish_page
 from leaderboards.record import identity_key
 from leaderboards.render.across_page import across_page
 from leaderboards.render.formats import publish_formats
+from leaderboards.render.index_page import index_page
 from leaderboards.render.rank_plot import draw_ranks
 from leaderboards.sources.collect import Records
 
@@ -175,6 +176,29 @@ def test_streams_that_shift_are_ranked_by_what_their_boards_lead_with(many):
     [pool] = pooled(replace(records, runs=runs, glossary=Glossary([*GLOSSARY.values(), acc])))
     assert pool.measure == acc and [one.name for one in pool.placed] == ["OSP", "GMP", "APP", "dense"]
     assert pool.placed[0].iqm.value == pytest.approx(0.063)
+
+
+def test_the_index_shows_what_each_board_leads_with(many):
+    acc = Measure(SHIFTING_SORT, "ACC", "accuracy", "fraction", better=1, places=("board",))
+    usual, other = streams(2)
+    records = many(usual, (other[0], {"scenario": "class-incremental"}, other[2]))
+    glossary = Glossary([*GLOSSARY.values(), acc])
+    runs = records.runs
+    runs[f"metrics.{SHIFTING_SORT}"] = runs[f"metrics.{LOSS}"].where(runs.stream == other[0])
+
+    def cells(wanted):
+        of = [report(board) for board in boards(Records(wanted, glossary))]
+        lines = index_page(of).split("\n\n")[-1].strip().splitlines()
+        return [[cell.strip() for cell in line.strip("|").split("|")][-1] for line in (lines[0], *lines[2:])]
+
+    both = cells(runs)
+    assert both[0] in ("CER rate/ACC", "ACC/CER rate") and sorted(cell.split(" 0")[0] for cell in both[1:]) == [
+        "ACC",
+        "CER rate",
+    ]
+    assert cells(runs[runs.stream == usual[0]])[0] == "CER rate"
+    [title, only] = cells(runs[runs.stream == other[0]])
+    assert title == "ACC" and only.startswith("0")
 
 
 def test_without_the_baseline_values_stay_as_they_are(many):
