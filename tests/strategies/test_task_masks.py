@@ -281,7 +281,7 @@ def test_wsn_learns_its_mask(begun):
 @pytest.fixture(scope="module", params=METHODS)
 def result(request, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
-    config = resolve({**STREAM, "strategy": request.param, "epochs": 2, "density": 0.3}, profile="demo")
+    config = resolve({**STREAM, "strategy": request.param, "epochs": 2, "lr": 0.05, "density": 0.3}, profile="demo")
     return run(prepare(config, data_root=cache / "none", cache=cache))
 
 
