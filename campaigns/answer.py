@@ -354,14 +354,13 @@ def page(records: Path) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the page, or compare it."""
-    text = page(RECORDS)
+def write_or_check(page: Path, text: str, arguments: Sequence[str]) -> int:
+    """Write a page, or with ``--check`` compare it; the exit code."""
     if list(arguments) == ["--check"]:
-        return int(PAGE.read_text(encoding="utf-8") != text)
-    PAGE.write_text(text, encoding="utf-8")
+        return int(page.read_text(encoding="utf-8") != text)
+    page.write_text(text, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, page(RECORDS), sys.argv[1:]))

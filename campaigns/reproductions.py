@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from answer import table
+from answer import table, write_or_check
 
 from leaderboards import load
 from leaderboards.numbers.statistics import Estimate, estimate
@@ -132,14 +132,5 @@ def page(records: Path) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the page, or compare it."""
-    text = page(RECORDS)
-    if list(arguments) == ["--check"]:
-        return int(PAGE.read_text(encoding="utf-8") != text)
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, page(RECORDS), sys.argv[1:]))
