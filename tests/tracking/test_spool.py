@@ -107,8 +107,13 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() not in ("transfer-encoding", "content-length", "connection"):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        try:
+            self.end_headers()
+            self.wfile.write(content)
+        except ConnectionError:
+            # On a busy machine the client may have given up meanwhile: it has to ask again.
+            if request in proxy.arrived:
+                proxy.arrived.remove(request)
 
     do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815
 
