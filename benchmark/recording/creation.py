@@ -111,8 +111,8 @@ def _make(file: Path, artifacts: str, cache: Path | None) -> None:
             shutil.copyfile(empty, draft)
         SqlAlchemyStore(sqlite_address(draft), artifacts).engine.dispose()
         if cache is not None and empty is None:
-            # A cache that cannot be written saves no time, and that is all.
-            with suppress(OSError):
+            # A cache that cannot be written, or is full, saves no time, and that is all.
+            with suppress(OSError, sqlite3.Error):
                 _keep_empty(draft, cache)
         draft.replace(file)
     finally:

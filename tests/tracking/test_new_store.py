@@ -10,6 +10,7 @@ from contextlib import closing
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (children find it imported)
 import pytest
@@ -237,6 +238,15 @@ def test_what_a_killed_writer_left_behind_is_taken_back(tmp_path, made):
     assert flaw(path) is None
     experiment = Store(None, tmp_path, "made").client.get_experiment_by_name("made")
     assert from_tags(experiment.tags).keys() == glossary().keys()
+
+
+def test_a_full_cache_is_done_without(tmp_path, monkeypatch):
+    def full(path):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(creation, "sqlite3", SimpleNamespace(connect=full, Error=sqlite3.Error))
+    Store(None, tmp_path / "first", "tests", cache=tmp_path / "cache")
+    assert flaw(tmp_path / "first" / "mlflow.db") is None and names_in(tmp_path / "cache") == set()
 
 
 def schema(file):
