@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from benchmark.recording.heartbeat import PROCESS, WORKER, is_alive
 from leaderboards.record import PREFIX
-
-PAGE = 1000
+from leaderboards.sources.database import Entry
+from leaderboards.sources.entries import entries
 
 State = Literal["finished", "failed", "under way", "interrupted"]
 
@@ -52,8 +51,8 @@ class Ledger:
         """
         self._runs: dict[str, list[Earlier]] = defaultdict(list)
         self._others: list[Earlier] = []
-        wanted = "" if identity is None else f"tags.`{PREFIX}identity` = '{identity}'"
-        for run in _found(client, experiment_id, wanted):
+        tag = None if identity is None else (PREFIX + "identity", identity)
+        for run in entries(client, [experiment_id], tag=tag):
             earlier = _earlier(run, own)
             identity = earlier.tags.get("identity")
             (self._others if identity is None else self._runs[identity]).append(earlier)
@@ -75,19 +74,9 @@ class Ledger:
         return [r for r in everything if r.marked_running and r.state == "interrupted" and PROCESS in r.tags]
 
 
-def _found(client: MlflowClient, experiment_id: str, wanted: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _earlier(run: Run, own: str | None) -> Earlier:
-    tags = {name.removeprefix(PREFIX): text for name, text in run.data.tags.items() if name.startswith(PREFIX)}
-    status = run.info.status
+def _earlier(run: Entry, own: str | None) -> Earlier:
+    tags = {name.removeprefix(PREFIX): text for name, text in run.tags.items() if name.startswith(PREFIX)}
+    status = run.status
     running = status == "RUNNING"
     state: State
     if status == "FINISHED":
@@ -97,4 +86,4 @@ def _earlier(run: Run, own: str | None) -> Earlier:
     else:
         is_ours = own is not None and tags.get(WORKER) == own
         state = "under way" if running and not is_ours and is_alive(tags) else "interrupted"
-    return Earlier(run.info.run_id, state, running, run.info.start_time or 0, tags)
+    return Earlier(run.run_id, state, running, run.started or 0, tags)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
 from typing import Annotated, Any
 
 from annotated_types import MinLen
-from mlflow.entities import Run
-from mlflow.store.tracking.dbmodels.models import SqlMetric
 from pydantic import Field, Json, ValidationError
-from sqlalchemy import create_engine, select
 
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Glossary, from_tags
 from leaderboards.record import PREFIX
 from leaderboards.sources.addresses import is_database
+from leaderboards.sources.database import Entry, database_series
+from leaderboards.sources.entries import entries
 from leaderboards.sources.rows import (
     Described,
     Fields,
@@ -32,11 +29,6 @@ from leaderboards.sources.rows import (
 )
 from leaderboards.sources.served import served_series
 from leaderboards.sources.store import reading
-
-PAGE = 1000
-
-IN_ONE_QUERY = 500
-"""Runs: databases limit the parameters of a query."""
 
 
 class _Tags(Described):
@@ -70,66 +62,35 @@ class TrackedRuns:
                 raise BoardError(f"no experiment {experiment!r} in {self.uri}: there are {names or 'none'}")
             for one in chosen:
                 glossary |= from_tags(one.tags)
-            token = None
-            while True:
-                page = client.search_runs(
-                    [one.experiment_id for one in chosen],
-                    "attributes.status = 'FINISHED'",
-                    max_results=PAGE,
-                    page_token=token,
-                    order_by=["start_time ASC"],
-                )
-                for run in page:
-                    try:
-                        found = _row(run)
-                    except ValidationError as error:
-                        damaged[run.info.run_id] = reason(error)
-                    else:
-                        rows += [] if found is None else [found]
-                token = page.token
-                if not token:
-                    break
+            for run in entries(client, [one.experiment_id for one in chosen], status="FINISHED", measured=True):
+                try:
+                    found = _row(run)
+                except ValidationError as error:
+                    damaged[run.run_id] = reason(error)
+                else:
+                    rows += [] if found is None else [found]
         return Found(rows, damaged, glossary)
 
     def series(self, run_ids: Iterable[str], metrics: Iterable[str]) -> list[Point]:
         """See :class:`leaderboards.sources.rows.Source`; of several points of one step the last logged one counts."""
         with reading(self.uri) as client:
             if is_database(self.uri):
-                return _from_tables(self.uri, list(run_ids), list(metrics))
+                return database_series(self.uri, list(run_ids), list(metrics))
             return served_series(self.uri, client, list(run_ids), list(metrics))
 
 
-def _from_tables(uri: str, run_ids: Sequence[str], metrics: Sequence[str]) -> list[Point]:
-    """Series by some queries: MLflow's client asks for each by itself, which takes minutes for 2,000 runs."""
-    points: list[Point] = []
-    columns: list[Any] = [SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan]
-    ordered = select(*columns).order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
-    engine = create_engine(uri)
-    with engine.connect() as connection:
-        for start in range(0, len(run_ids), IN_ONE_QUERY):
-            part = run_ids[start : start + IN_ONE_QUERY]
-            latest: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-            query = ordered.where(SqlMetric.run_uuid.in_(part), SqlMetric.key.in_(metrics))
-            for run_id, metric, step, value, is_nan in connection.execute(query):
-                latest[run_id, metric][step] = math.nan if is_nan else value
-            for asked in product(part, metrics):
-                points += [(*asked, step, value) for step, value in sorted(latest.get(asked, {}).items())]
-    engine.dispose()
-    return points
-
-
-def _row(run: Run) -> dict[str, Any] | None:
+def _row(run: Entry) -> dict[str, Any] | None:
     """The row of a run; None if it is none of the benchmark's.
 
     Raises:
         ValidationError: its record is damaged.
     """
-    tags = {name.removeprefix(PREFIX): value for name, value in run.data.tags.items() if name.startswith(PREFIX)}
+    tags = {name.removeprefix(PREFIX): value for name, value in run.tags.items() if name.startswith(PREFIX)}
     # The run that groups those of one command has signs of life alone.
     if not tags.keys() & _Tags.model_fields.keys():
         return None
     # The parameter was there from the first version on; a store that other programs write to may lack it.
-    asked = {"density": run.data.params.get("density", math.nan), "started": run.info.start_time}
-    said = dict(_Tags.model_validate({**tags, **asked, "metrics": run.data.metrics}))
+    asked = {"density": run.params.get("density", math.nan), "started": run.started}
+    said = dict(_Tags.model_validate({**tags, **asked, "metrics": run.metrics}))
     metrics = said.pop("metrics")
-    return row(said, tags, run.info.run_id, said["started"], metrics)
+    return row(said, tags, run.run_id, said["started"], metrics)
