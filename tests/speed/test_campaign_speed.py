@@ -24,12 +24,13 @@ CELLS = int(os.environ.get("ANYTIME_BENCH_CELLS", "1000"))
 
 CAMPAIGNS = {
     "16 runs on digits": {"stream": "digits", "strategy": ["dense", "APP"], "seed": list(range(8))},
-    "6 runs of the main job, demo profile": {
+    "6 runs of the main job, shortened": {
         "stream": "restricted_imagenet_fewshot",
         "profile": "demo",
         "strategy": ["dense", "APP"],
         "seed": [0, 1, 2],
-        "epochs": 2,
+        "epochs": 1,
+        "shots": 200,
     },
 }
 
