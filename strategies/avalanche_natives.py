@@ -427,6 +427,11 @@ class PackNet(PackNetPlugin):
             weight = strategy.model.get_submodule(name).wrappee.weight
             weight.copy_(torch.where(theirs, values, weight))
 
+    def after_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """The task's weights are its own now; copies of earlier tasks' are needed no longer."""
+        super().after_training_exp(strategy, *args, **kwargs)
+        self._frozen = {}
+
 
 def _always(value: float, task: int) -> float:
     return value

@@ -24,8 +24,8 @@ class EnsembleStrategy(AnytimeStrategy):
 
     def predict(self) -> Tensor:
         """The ensemble's prediction; the members' own logits are kept for the loss."""
-        self._outputs = [in_float32(logits) for logits in self.through(self.model.outputs)]
-        return log_mean_probability(self._outputs)
+        self.mb_member_outputs = [in_float32(logits) for logits in self.through(self.model.outputs)]
+        return log_mean_probability(self.mb_member_outputs)
 
     def criterion(self) -> Tensor:
         """In training the sum of the members' losses; in evaluation the ensemble's loss.
@@ -34,7 +34,7 @@ class EnsembleStrategy(AnytimeStrategy):
         """
         if not self.is_training:
             return super().criterion()
-        return torch.stack([self._criterion(logits, self.mb_y) for logits in self._outputs]).sum()
+        return torch.stack([self._criterion(logits, self.mb_y) for logits in self.mb_member_outputs]).sum()
 
 
 @STRATEGIES.register(

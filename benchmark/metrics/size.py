@@ -9,9 +9,10 @@ import numpy as np
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from benchmark.metrics.series import Test, TestMetric
+from benchmark.metrics.series import Test, TestMetric, shifting
 from benchmark.registry import METRICS
 from leaderboards.glossary import Measure
+from strategies.learning.remembered import remembered
 from strategies.learning.roles import NetworkPerTask, handed_over, network_per_task
 from strategies.pruning.masks import Masks, prunable_weights
 
@@ -146,6 +147,18 @@ def _bytes(form: str, title: str, meaning: str, position: int, key: str = "") ->
             position=97,
             places=("totals",),
         ),
+        Measure(
+            "size/memory_bytes",
+            "Memory (bytes)",
+            "what is kept from one experience to the next: stored network, remembered images, and other numbers",
+            "bytes",
+            "{:,.0f}",
+            -1,
+            "memory",
+            106,
+            ("board", "totals"),
+        ),
+        Measure("size/memory_images", "Images kept", "remembered, for validation too", "images", "{:,.0f}", -1),
         *_bytes("bitmask", "Bytes", "of the stored network, bitmask and values", 100, "bytes"),
         *_bytes("csr_int32", "Bytes (CSR)", "of the stored network, rows with 32-bit indices", 104),
         *_bytes("zlib1", "Bytes (zlib-1)", "of the compressed state dict", 110, "zlib"),
@@ -156,6 +169,11 @@ class ModelSize(TestMetric):
 
     Where each task has a network of its own, the model is what all of them together use, ``size/task_density`` the
     density of one of them, and the masks that tell them apart are weighed with it: a bit a task for each used weight.
+
+    Where the stream shifts, ``size/memory_bytes`` is what the learner needs to go on from one experience to the next:
+    the stored network (bitmask and values), the different images that it remembers, for training or validation, at a
+    byte for each pixel and channel, and all other tensors, such as importances of weights, teachers, and logits. The
+    optimiser's state is not counted.
 
     ``size/dense_*`` values are those of the freshly initialised, unpruned network stored the same way. The compressed
     form is weighed after the last megabatch alone, where the scenario says which that is: compressing a large network
@@ -188,6 +206,10 @@ class ModelSize(TestMetric):
         self._densities += values["size/density"]
         values["size/mean_density"] = self._densities / test.number
         values |= {f"size/bytes_{form}": size for form, size in sizes.items()}
+        if shifting(strategy.current_eval_stream[0]) is not None:
+            kept = remembered(strategy, not_of="benchmark")
+            values["size/memory_bytes"] = sizes["bitmask"] + kept.bytes
+            values["size/memory_images"] = float(kept.images)
         return values | {f"size/dense_bytes_{form}": size for form, size in (self._dense or {}).items()}
 
 

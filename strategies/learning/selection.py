@@ -81,3 +81,4 @@ class BestValidation(SupervisedPlugin):
             plugin.restore(state)
         self._best = None
         self._snapshots = []
+        self._validation = None

@@ -14,8 +14,8 @@ from benchmark.registry import METRICS
 from benchmark.running.prepare import prepare
 from benchmark.running.run import run
 
-SHIFTING = "continual/"
-"""Of series that only streams that shift have."""
+SHIFTING = ("continual/", "size/memory_")
+"""What names of series begin with that only streams that shift have."""
 
 PER_TASK = {"size/task_density"}
 """Series of strategies with masks for each task alone, see tests/strategies/test_task_masks.py."""
