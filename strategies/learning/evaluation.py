@@ -6,7 +6,7 @@ every plugin's and metric's evaluation hooks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -61,18 +61,31 @@ def correct_and_loss(
 
     ``batches`` takes the place of those of the data set as it is.
     """
-    modes = {module: module.training for module in strategy.model.modules()}
-    strategy.model.eval()
     correct = torch.zeros((), dtype=torch.long, device=strategy.device)
     loss = torch.zeros((), dtype=torch.float64, device=strategy.device)
+    for output, y in _answers(strategy, dataset, batches):
+        correct += (output.argmax(1) == y).sum()
+        loss += F.cross_entropy(output.float(), y, reduction="none").sum(dtype=torch.float64)
+    return int(correct), float(loss)
+
+
+@torch.inference_mode()
+def which_are_correct(strategy: SupervisedTemplate, dataset: AvalancheDataset) -> Tensor:
+    """Whether each sample is predicted right, as :func:`count_correct` has it; boolean (n,), on the CPU."""
+    return torch.cat([output.argmax(1) == y for output, y in _answers(strategy, dataset)]).cpu()
+
+
+def _answers(
+    strategy: SupervisedTemplate, dataset: AvalancheDataset, batches: Iterable[list[Tensor]] | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and classes, batch by batch; the model's modes are put back afterwards."""
+    modes = {module: module.training for module in strategy.model.modules()}
+    strategy.model.eval()
     with execution_of(strategy).autocast(strategy.device):
         if batches is None:
             batches = eval_batches(strategy, dataset.eval(), max(strategy.eval_mb_size, 1))
         for x, y, *task in batches:
             x, y = x.to(strategy.device), y.to(strategy.device)
-            output = avalanche_forward(strategy.model, x, task[0]) if task else strategy.model(x)
-            correct += (output.argmax(1) == y).sum()
-            loss += F.cross_entropy(output.float(), y, reduction="none").sum(dtype=torch.float64)
+            yield (avalanche_forward(strategy.model, x, task[0]) if task else strategy.model(x)), y
     for module, training in modes.items():
         module.training = training
-    return int(correct), float(loss)

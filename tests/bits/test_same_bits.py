@@ -37,6 +37,9 @@ STREAMS = {
 RULES = ("--ties", "first")
 """What protocol 1 did, in the words of protocol 2, which protocol 1 does not know."""
 
+MASKS_ALONE = ("--set", "removed=0", "--set", "gradients=1")
+"""What version 1 of SparCL did, in the words of version 2, which version 1 does not know."""
+
 UNSTABLE = ("time/", "memory/")
 
 
@@ -59,11 +62,14 @@ def at(checkout: Path) -> dict[str, str]:
 
 
 def results(checkout: Path, folder: Path, *arguments: str):
-    """Strategy -> (weights, metrics) of the runs of one command in ``checkout``."""
-    names = [word for name in STRATEGIES for word in ("--strategy", name)]
-    command = [sys.executable, "-m", "benchmark.run", "--profile", "demo", *arguments, *names, "--output", str(folder)]
-    done = subprocess.run(command, cwd=checkout, env=at(checkout), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    """Strategy -> (weights, metrics) of runs in ``checkout``."""
+    knows_more = "removed:" in (checkout / "strategies" / "sparcl.py").read_text(encoding="utf-8")
+    others = [word for name in STRATEGIES if name != "SparCL" for word in ("--strategy", name)]
+    for chosen in (others, ["--strategy", "SparCL", *(MASKS_ALONE if knows_more else ())]):
+        own = ["--profile", "demo", *arguments, *chosen, "--output", str(folder)]
+        command = [sys.executable, "-m", "benchmark.run", *own]
+        done = subprocess.run(command, cwd=checkout, env=at(checkout), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     found = {}
     for run in client.search_runs([e.experiment_id for e in client.search_experiments()]):

@@ -411,7 +411,10 @@ def test_masks_do_not_depend_on_the_length_of_the_stream(name, make, train, stre
 def test_samples_come_in_the_order_that_the_dense_learner_sees(name, make, train, stream, numbers, every):
     def order(name):
         watch = Watch(before_training_iteration=lambda strategy: numbers(strategy.mb_x))
-        own = {} if name == "SparCL" and every == 0 else {"every": every}
+        own = {"every": every}
+        if name == "SparCL":
+            # It would leave samples out, and knows no adjustment without an epoch before.
+            own = {"every": every or 5, "removed": 0}
         train(make(name, after=[watch], own=own), stream)
         return watch["before_training_iteration"]
 

@@ -14,7 +14,7 @@ from strategies.anytime import Pruning
 from strategies.pruning.masks import prunable_weights
 from strategies.pruning.regrow import kept_per_layer, update_steps
 from strategies.registry import DISTRIBUTIONS, STRATEGIES
-from strategies.sparcl import TaskAwareMasking, continual_weight_importance
+from strategies.sparcl import TaskAwareMasking, continual_gradient_importance, continual_weight_importance
 
 SIZE = 54 + 324 + 288
 """Prunable weights of the network of ``make_net``."""
@@ -51,7 +51,9 @@ def trained(make_learner, train, stream):
 
     def run(*, own=None, **recipe):
         pruning = Pruning(scope="local")
-        strategy = STRATEGIES.load("SparCL").target(make_learner(**{"epochs": 6, **recipe}), pruning, **(own or {}))
+        masks_alone = {"removed": 0, "gradients": 1}
+        learner = make_learner(**{"epochs": 6, **recipe})
+        strategy = STRATEGIES.load("SparCL").target(learner, pruning, **{**masks_alone, **(own or {})})
         plugin = next(p for p in strategy.plugins if isinstance(p, TaskAwareMasking))
         diary = PluginDiary(plugin)
         strategy.plugins.append(diary)
@@ -109,8 +111,8 @@ def test_weights_that_widen_the_mask_are_zero_and_kept_ones_stay(trained):
 def test_the_least_important_weights_of_each_layer_go_and_as_many_come(trained, monkeypatch):
     adjustments, exchange = [], TaskAwareMasking.exchange
 
-    def importance(self, strategy, step):
-        generator = torch.Generator().manual_seed(step)
+    def importance(self, strategy, now, before):
+        generator = torch.Generator().manual_seed(strategy.clock.train_exp_iterations)
         scores = {n: torch.rand(w.shape, generator=generator) for n, w in prunable_weights(strategy.model).items()}
         adjustments.append([scores, self.masks])
         return scores
@@ -164,3 +166,63 @@ def test_importance_is_measured_on_the_newest_megabatch_and_on_what_replay_bring
 def test_one_step_leaves_no_room_for_wider_masks(trained):
     _, diary = trained(epochs=1, replay="none")
     assert all(ready and masks.nonzeros == KEPT for masks, ready, _ in chain(diary.started, *diary.steps))
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_importance_of_gradients_is_equation_3(memory):
+    now, before = np.random.default_rng(0).normal(size=(2, 4, 5))
+    expected = 0.7 * abs(now) + (1.3 * abs(before) if memory else 0)
+    tensors = [{"layer": torch.tensor(abs(values))} for values in (now, before)]
+    found = continual_gradient_importance(tensors[0], tensors[1] if memory else None, alpha=0.7, beta=1.3)
+    np.testing.assert_allclose(found["layer"].numpy(), expected)
+
+
+class GradientDiary(Diary, supports_distributed=False):
+    """Before each update: which weights have a gradient, which should, the masks, and the number of the step."""
+
+    def __init__(self, plugin):
+        super().__init__(self.look)
+        self.plugin = plugin
+
+    def look(self, strategy):
+        moving = {name: w.grad != 0 for name, w in prunable_weights(strategy.model).items() if w.grad is not None}
+        return moving, self.plugin.trained, self.plugin.masks, strategy.clock.train_exp_iterations
+
+    def before_update(self, strategy, *args, **kwargs):
+        self.steps[-1].append(self.note(strategy))
+
+    def after_update(self, strategy, *args, **kwargs):
+        pass
+
+
+@pytest.mark.parametrize("replay", ["full", "none"])
+def test_only_the_most_important_of_the_kept_weights_have_a_gradient(make_learner, train, stream, replay, monkeypatch):
+    chosen, choose = [], TaskAwareMasking.choose_trained
+
+    def remember(self, now, before):
+        choose(self, now, before)
+        chosen.append((continual_gradient_importance(now, before, 0.5, 0.5), self.masks, self.trained))
+
+    monkeypatch.setattr(TaskAwareMasking, "choose_trained", remember)
+    learner = make_learner(epochs=4, replay=replay)
+    own = {"removed": 0, "gradients": 0.5, "sampled": 3, "every": 2}
+    strategy = STRATEGIES.load("SparCL").target(learner, Pruning(scope="local"), **own)
+    plugin = next(p for p in strategy.plugins if isinstance(p, TaskAwareMasking))
+    diary = GradientDiary(plugin)
+    strategy.plugins.append(diary)
+    train(strategy, stream)
+    assert len(chosen) == 3 * 2, "at the start of each megabatch, and with its masks"
+    for importance, masks, trained in chosen:
+        assert trained <= masks
+        assert kept_per_layer(trained) == {n: round(0.5 * kept) for n, kept in kept_per_layer(masks).items()}
+        for name, mask in trained.items():
+            assert importance[name][mask].min() >= importance[name][masks[name] & ~mask].max()
+    masked = free = 0
+    for moving, trained, _, step in chain(*diary.steps):
+        beyond = sum(int((moving[name] & ~trained[name]).sum()) for name in moving)
+        if step % 3:
+            masked += 1
+            assert beyond == 0 and any(mask.any() for mask in moving.values())
+        else:
+            free += beyond > 0
+    assert masked > 5 and free > 2, "at every third step all have one"
