@@ -21,7 +21,8 @@ from leaderboards import load
 from leaderboards.numbers.statistics import Comparison, Estimate, holm, paired
 
 ROOT = Path(__file__).parents[1]
-RECORDS = ROOT / "leaderboards" / "published" / "records"
+PUBLISHED = ROOT / "leaderboards" / "published"
+RECORDS = PUBLISHED / "records"
 PAGE = ROOT / "docs" / "answer.md"
 TEMPLATE = ROOT / "campaigns" / "answer.template.md"
 
@@ -197,6 +198,19 @@ def non_monotone(long: Rows | None) -> Verdict:
     return Verdict(claim, f"from each fifth of the stream to the next, in points: {measured}", verdict)
 
 
+def long_gap(long: Rows | None) -> str:
+    """The gap over the long stream, as the published board draws it; empty where there is none."""
+    if long is None:
+        return ""
+    [board] = PUBLISHED.glob(f"digits-real-b{LONG}-*.md")
+    folder = f"../leaderboards/published/{board.stem}"
+    return (
+        f"The clean gap over {LONG} megabatches of the digits ([board]({folder}.md)), means and 95 % bands:\n\n"
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}/gap-dark.svg">'
+        f'<img src="{folder}/gap-light.svg" alt="Clean gap after each of {LONG} megabatches" width="720"></picture>\n\n'
+    )
+
+
 def _blocks(values: Sequence[float]) -> list[float]:
     size = len(values) // BLOCKS
     return [fmean(values[k * size : (k + 1) * size]) for k in range(BLOCKS)]
@@ -328,7 +342,8 @@ def page(records: Path) -> str:
     found = {stream: Rows(runs, loaded.series) for stream, runs in loaded.runs.groupby("stream")}
     few, long = found["fashion_mnist"], found.get("digits")
     if long is not None:
-        long = Rows(long.runs[long.runs["protocol.megabatches"] == LONG], long.series)
+        runs = long.runs[long.runs["protocol.megabatches"] == LONG]
+        long = None if runs.empty else Rows(runs, long.series)
     seeds = few.of("APP")["seed"].nunique()
     used = pd.concat([few.runs] if long is None else [few.runs, long.runs])
     hours = used["metrics.time/train_seconds"].sum() / 3600
@@ -345,6 +360,7 @@ def page(records: Path) -> str:
     return TEMPLATE.read_text(encoding="utf-8").format(
         seeds=seeds,
         verdicts=table(["claimed", "measured", "verdict"], verdict_rows),
+        long_gap=long_gap(long),
         densities=densities(few),
         parts="".join(f"## {title}\n\n{part}\n\n" for title, part in parts.items() if part is not None),
         missing=f"Not measured yet: {'; '.join(missing)}." if missing else "",
