@@ -23,7 +23,6 @@ GUIDE = "../../docs/reading-a-board.md"
 
 WITHOUT_RECORDS = {
     "contrast-precision.md",
-    "digits-real-b10-cnn-e10-b50bce81.md",
     "imagefolder-cifar10-jpeg-real-b10-full-resnet20s-e8-9a1484c2.md",
     "tiny_restricted_imagenet_fewshot-real-b10-full-resnet20s-e8-a9c722c5.md",
 }

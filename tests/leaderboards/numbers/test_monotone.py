@@ -1,0 +1,61 @@
+"""Whether a curve rises and falls beyond noise: what the nearest monotone curve is, and how often chance says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaderboards.numbers.monotone import departure
+
+VALUES = st.floats(-10, 10).map(lambda value: round(value, 3))
+
+
+@given(st.lists(VALUES, min_size=1, max_size=30), st.booleans())
+def test_a_monotone_curve_is_off_by_nothing(values, falling):
+    assert departure([sorted(values, reverse=falling)]).rms == pytest.approx(0, abs=1e-9)
+
+
+def test_the_nearest_curve_by_hand():
+    # 3 and 1 are both 2 in the nearest falling curve of 5, 1, 3; rising it would be three times 3.
+    found = departure([[5.0, 1.0, 3.0]])
+    assert found.rms == pytest.approx(np.sqrt((1 + 1) / 3)) and found.p is None, "one curve has no scatter"
+
+
+@given(st.lists(st.lists(VALUES, min_size=6, max_size=6), min_size=2, max_size=5), st.floats(0.1, 5), VALUES)
+def test_it_does_not_depend_on_unit_sign_direction_or_order_of_seeds(curves, unit, shift):
+    values = np.array(curves)
+    one = departure(values, draws=99)
+    assert departure(unit * values + shift, draws=99).rms == pytest.approx(unit * one.rms, abs=1e-6)
+    assert departure(-values, draws=99).rms == pytest.approx(one.rms, abs=1e-6)
+    assert departure(values[:, ::-1], draws=99).rms == pytest.approx(one.rms, abs=1e-6)
+    assert departure(values[::-1], draws=99).rms == pytest.approx(one.rms, abs=1e-6)
+
+
+def noise(rng, seeds, megabatches):
+    """Curves whose neighbouring points are alike, and that scatter more at the beginning."""
+    drawn = rng.normal(size=(seeds, megabatches))
+    for k in range(1, megabatches):
+        drawn[:, k] = 0.5 * drawn[:, k - 1] + np.sqrt(0.75) * drawn[:, k]
+    return drawn * (1 + 4 * np.exp(-np.arange(megabatches) / 6))
+
+
+@pytest.mark.parametrize("seeds", [5, 10])
+@pytest.mark.parametrize("shape", ["flat", "falling"])
+def test_chance_is_taken_for_a_bump_no_more_often_than_the_level_says(seeds, shape):
+    rng = np.random.default_rng(3)
+    steps = np.arange(30)
+    mean = 0 * steps if shape == "flat" else 12 * np.exp(-steps / 6)
+    found = [departure(mean + noise(rng, seeds, 30), draws=199).p for _ in range(200)]
+    # With five seeds the least p there can be is 1/16, up to what is drawn.
+    share = np.mean([p <= 0.10 for p in found])
+    assert share <= 0.10 + 2 * np.sqrt(0.1 * 0.9 / 200)
+
+
+def test_a_bump_is_seen():
+    rng = np.random.default_rng(4)
+    steps = np.arange(30)
+    mean = 12 * np.exp(-steps / 6) + 8 * np.exp(-((steps - 12) ** 2) / 8)
+    found = [departure(mean + noise(rng, 10, 30), draws=199) for _ in range(20)]
+    assert np.mean([one.p <= 0.05 for one in found]) >= 0.9
