@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Gt, Le, Lt
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
@@ -75,10 +76,13 @@ class TaskAwareMasking(RegrowingPlugin):
         self._step = None if self._epochs else steps_of(strategy) // 2 or None
         if begun and (self._epochs or self._step):
             wide = self._changed(self.inter)
-            self.exchange(strategy, self.masks, grown(self.masks, self.drawn(strategy, step=0), wide))
+            kept = self.masks
+            self.exchange(strategy, kept, grown(kept, self.drawn(strategy, step=0), wide))
             self.ready = False
-        if self.gradients < 1:
-            self.choose_trained(*self.gradient_sizes(strategy, 0))
+            if self.gradients < 1:
+                self.choose_trained(kept, *self.gradient_sizes(strategy, 0))
+        elif self.gradients < 1:
+            self.choose_trained(self.masks, *self.gradient_sizes(strategy, 0))
 
     def before_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """If it is time to: shrink by importance below the density, and grow back to it at random."""
@@ -93,7 +97,7 @@ class TaskAwareMasking(RegrowingPlugin):
         self.exchange(strategy, kept, grown(kept, self.drawn(strategy, step), self._settled))
         self.ready = True
         if self.gradients < 1:
-            self.choose_trained(*sizes)
+            self.choose_trained(kept, *sizes)
 
     def before_update(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Dynamic gradient masking: the others have no gradient, but for one step in every ``sampled``."""
@@ -115,10 +119,16 @@ class TaskAwareMasking(RegrowingPlugin):
         """Of weights: equation 1."""
         return continual_weight_importance(prunable_weights(strategy.model), now, before, self.alpha, self.beta)
 
-    def choose_trained(self, now: Scores, before: Scores | None) -> None:
-        """Of each layer's kept weights the ``gradients`` most important ones, by equation 3."""
+    def choose_trained(self, older: Masks, now: Scores, before: Scores | None) -> None:
+        """Of each layer's kept weights the ``gradients`` most important ones, by equation 3.
+
+        Those that have just been grown, which are not among the ``older`` ones, go first: they start at zero, and would
+        stay there.
+        """
         assert self.masks is not None
         importance = continual_gradient_importance(now, before, self.alpha, self.beta)
+        new = {name: mask & ~older[name] for name, mask in self.masks.items()}
+        importance = {name: size.masked_fill(new[name], torch.inf) for name, size in importance.items()}
         counts = {name: round(self.gradients * kept) for name, kept in kept_per_layer(self.masks).items()}
         self.trained = shrunk(self.masks, importance, counts)
 
@@ -186,11 +196,11 @@ def sparcl(
        importance abs(w) + alpha abs(dL(D_t)/dw) + beta abs(dL(M)/dw), and grow it back to d at random (intra-task).
        The first of these ends the wider phase, whose epochs are never handed over.
     3. Dynamic data removal. After each ``every`` epochs, ``stages`` times at the most, leave out samples of the newest
-       megabatch, those that were predicted wrong least often since the last time; after all stages ``removed`` of them
-       are left out.
+       megabatch, those that were predicted wrong least often since the last time; after the last stage that there is
+       time for ``removed`` of them are left out. Gaps are measured on all of them.
     4. Dynamic gradient masking. Of each layer's kept weights the ``gradients`` most important ones, by alpha
-       abs(dL(D_t)/dw) + beta abs(dL(M)/dw), have a gradient; they are chosen anew with the masks. At every
-       ``sampled``-th step all kept weights have one.
+       abs(dL(D_t)/dw) + beta abs(dL(M)/dw), have a gradient, those first that have just been grown; they are chosen
+       anew with the masks. At every ``sampled``-th step all kept weights have one.
 
     On an ALMA stream a task is a megabatch, D_t a sample of it (``score_fraction`` of one), and M a sample of what
     replay brings from earlier megabatches; without replay the third term is absent. All megabatches have all classes,

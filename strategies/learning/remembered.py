@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.training.plugins import EvaluationPlugin
@@ -27,6 +29,11 @@ OF_A_STEP = ("mb", "batch_logits")
 
 LABELS = frozenset({"targets", "targets_task_labels", "sample_id"})
 """What every image of a stream has."""
+
+FOR_THE_NEXT_STEP = frozenset(
+    {"G", "reference_gradients", "iter_grad", "iter_params", "old_theta", "new_theta", "grad", "trajectory"}
+)
+"""What Avalanche's GEM, A-GEM, RWalk and SI hold by these names, and make anew in each step or experience."""
 
 NOT_WEIGHED = (EvaluationPlugin, Optimizer)
 
@@ -73,7 +80,8 @@ class _Found:
         self.of_images: dict[tuple[str, int], int] = {}
         self.tensor_bytes = 0
         self._known: dict[int, object] = {id(network): network}
-        self._storages = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
+        own = network.state_dict().values()
+        self._counted = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in own}
 
     def look_at(self, root: object) -> None:
         """Add up what is in ``root``."""
@@ -86,17 +94,21 @@ class _Found:
             self._known[id(value)] = value
             if isinstance(value, Tensor):
                 self._add(value)
+            elif isinstance(value, np.ndarray):
+                self.tensor_bytes += value.nbytes
             elif isinstance(value, AvalancheDataset):
                 self._add_images(value)
             else:
                 waiting += _parts(value)
 
     def _add(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
         # A single number counts something, such as samples; masks are weighed with the network, a bit for each weight.
-        if tensor.ndim and tensor.dtype != torch.bool and storage.data_ptr() not in self._storages:
-            self._storages.add(storage.data_ptr())
-            self.tensor_bytes += tensor.nbytes
+        if not tensor.ndim or tensor.dtype == torch.bool:
+            return
+        place = tensor.untyped_storage().data_ptr()
+        # Of tensors that share numbers the largest one counts.
+        self.tensor_bytes += max(0, tensor.nbytes - self._counted.get(place, 0))
+        self._counted[place] = max(tensor.nbytes, self._counted.get(place, 0))
 
     def _add_images(self, dataset: AvalancheDataset) -> None:
         if not len(dataset):
@@ -111,8 +123,8 @@ class _Found:
 
 def _parts(value: Any) -> Iterator[object]:
     if isinstance(value, Mapping):
-        yield from value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
+        yield from (part for name, part in value.items() if name not in FOR_THE_NEXT_STEP)
+    elif isinstance(value, list | tuple | set | frozenset | deque):
         yield from value
     elif isinstance(value, nn.Module):
         yield from value.state_dict().values()

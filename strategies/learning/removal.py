@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 
@@ -15,11 +16,11 @@ class DataRemoval(SupervisedPlugin):
 
     What replay brings from earlier megabatches stays. After each epoch before the last stage the newest samples that
     are left are predicted once more, as they are; each stage begins to count anew, and of samples that are equal some
-    are drawn. What is removed is removed for the rest of the megabatch; one sample stays.
+    are drawn. What is removed is not trained on for the rest of the megabatch; one sample stays.
 
     Attributes:
-        share: of the newest megabatch that is removed after all stages.
-        stages: how many there may be.
+        share: of the newest megabatch that is removed after all stages, equally many at each.
+        stages: how many there are at the most.
         every: epochs from one stage to the next, see :func:`stage_epochs`.
         forwarded_samples: predicted for it, over the whole run.
     """
@@ -34,12 +35,14 @@ class DataRemoval(SupervisedPlugin):
         self._newest = 0
         self._wrong = np.zeros(0, dtype=int)
         self._at = range(0)
+        self._whole: AvalancheDataset | None = None
 
     def before_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Start of a megabatch, of which all samples are there."""
         self._newest = len(strategy.experience.dataset)
         self._wrong = np.zeros(self._newest, dtype=int)
         self._at = stage_epochs(strategy.train_epochs, self.every)[: self.stages] if self.share else range(0)
+        self._whole = strategy.adapted_dataset
 
     def after_training_epoch(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Count, if a stage is still to come."""
@@ -57,7 +60,7 @@ class DataRemoval(SupervisedPlugin):
             return
         stage = 1 + self._at.index(epoch)
         left = len(self._wrong)
-        goal = max(1, self._newest - round(self.share * self._newest * stage / self.stages))
+        goal = max(1, self._newest - round(self.share * self._newest * stage / len(self._at)))
         rng = numpy_generator(self.seed, "data removal", strategy.clock.train_exp_counter, stage)
         kept = np.sort(np.lexsort((rng.random(left), self._wrong))[left - goal :])
         before = len(strategy.adapted_dataset) - left
@@ -68,6 +71,12 @@ class DataRemoval(SupervisedPlugin):
             # Other batches in each epoch, as if nothing had been removed.
             strategy.dataloader.epoch = batches.epoch
         self._wrong = np.zeros(goal, dtype=int)
+
+    def after_training_exp(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
+        """What was there to be trained on is measured as a whole."""
+        strategy.adapted_dataset = self._whole
+        self._whole = None
+        self._wrong = np.zeros(0, dtype=int)
 
 
 def stage_epochs(epochs: int, every: int) -> range:

@@ -96,6 +96,12 @@ def test_images_that_are_kept_as_numbers_count_as_these(tmp_path):
     watch, _ = watched(tmp_path, strategy="GEM", settings={"patterns_per_exp": 10})
     assert [one.images for one in watch.found] == [20, 40], "for validation"
     first, second = (one.tensor_bytes for one in watch.found)
-    # Images, classes and tasks, in 4, 8 and 8 bytes; from the second experience on also a gradient of each earlier one.
+    # Pixels, class and task, in 4, 8 and 8 bytes; gradients are made anew at each step.
     assert first == 10 * (PIXELS * FLOAT + 8 + 8)
-    assert second == 2 * first + watch.weights
+    assert second == 2 * first
+
+
+def test_what_is_made_anew_in_each_experience_is_not_counted(tmp_path):
+    watch, _ = watched(tmp_path, strategy="SI")
+    # Where the experience began, importances, and the sum of all paths so far.
+    assert [one.tensor_bytes for one in watch.found] == [3 * watch.weights] * 2

@@ -52,11 +52,12 @@ def test_only_the_newest_samples_go_as_many_as_asked_for_at_each_stage(trained, 
         newest = set(stream.train_stream[t].dataset.sample_id)
         earlier = set(started) - newest
         assert [len(newest & set(ids)) for ids in epochs] == [16, 16, 12, 12, 8, 8]
+        assert diary.ended[t] == started, "measured as a whole"
         for before, after in zip([started, *epochs], epochs, strict=False):
             assert earlier <= set(after) <= set(before) and len(set(after)) == len(after)
 
 
-@pytest.mark.parametrize(("epochs", "left"), [(1, [16]), (2, [16, 12]), (3, [16, 16, 12]), (5, [16, 16, 12, 12, 8])])
+@pytest.mark.parametrize(("epochs", "left"), [(1, [16]), (2, [16, 8]), (3, [16, 16, 8]), (5, [16, 16, 12, 12, 8])])
 def test_a_short_megabatch_has_one_stage_half_way(trained, epochs, left):
     every = 2 if epochs == 5 else 9
     _, diary = trained(epochs=epochs, every=every, replay="none")

@@ -197,11 +197,16 @@ class GradientDiary(Diary, supports_distributed=False):
 
 @pytest.mark.parametrize("replay", ["full", "none"])
 def test_only_the_most_important_of_the_kept_weights_have_a_gradient(make_learner, train, stream, replay, monkeypatch):
-    chosen, choose = [], TaskAwareMasking.choose_trained
+    chosen, grown_ones, choose = [], [], TaskAwareMasking.choose_trained
 
-    def remember(self, now, before):
-        choose(self, now, before)
-        chosen.append((continual_gradient_importance(now, before, 0.5, 0.5), self.masks, self.trained))
+    def remember(self, older, now, before):
+        choose(self, older, now, before)
+        importance = continual_gradient_importance(now, before, 0.5, 0.5)
+        new = {name: mask & ~older[name] for name, mask in self.masks.items()}
+        grown_ones.append(sum(int(mask.sum()) for mask in new.values()))
+        assert all((self.trained[name] | ~mask).all() for name, mask in new.items()), "grown ones are trained"
+        importance = {name: size.masked_fill(new[name], torch.inf) for name, size in importance.items()}
+        chosen.append((importance, self.masks, self.trained))
 
     monkeypatch.setattr(TaskAwareMasking, "choose_trained", remember)
     learner = make_learner(epochs=4, replay=replay)
@@ -212,6 +217,7 @@ def test_only_the_most_important_of_the_kept_weights_have_a_gradient(make_learne
     strategy.plugins.append(diary)
     train(strategy, stream)
     assert len(chosen) == 3 * 2, "at the start of each megabatch, and with its masks"
+    assert grown_ones[0] == 0 and all(grown_ones[1:])
     for importance, masks, trained in chosen:
         assert trained <= masks
         assert kept_per_layer(trained) == {n: round(0.5 * kept) for n, kept in kept_per_layer(masks).items()}
