@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+EXACT = 13
+"""Seeds up to which all choices of signs are gone through."""
+
 DRAWS = 9999
-"""Of the bootstrap, so that p has four digits."""
+"""Choices of signs that are drawn where there are more seeds."""
 
 
 @dataclass(frozen=True)
@@ -25,35 +29,36 @@ class Departure:
     p: float | None
 
 
-def departure(curves: Sequence[Sequence[float]], draws: int = DRAWS) -> Departure:
+def departure(curves: Sequence[Sequence[float]]) -> Departure:
     """The test of one curve a seed: least squares to a monotone mean, and a wild bootstrap over seeds.
 
     The nearest monotone curve is that of isotonic regression (Barlow et al. 1972), rising or falling. Under it curves
-    are drawn again with the residual of each seed, whole, with its own sign or the other one (Wu 1986, with
-    Rademacher's weights), so that what is alike in neighbouring megabatches and unlike in scatter stays so. With n
-    seeds there are 2 to the power of n - 1 draws that differ: five cannot give a p below .06.
+    are drawn again with the residual of each seed from it, whole, with its own sign or the other one (Wu 1986, with
+    Rademacher's weights), so that what is alike in neighbouring megabatches and unlike in scatter stays so. What was
+    observed is one of these draws: of n seeds no p is below 1 / 2^n.
 
     Args:
         curves: one a seed, all of one length.
-        draws: of the bootstrap; they are the same at each call.
     """
     values = np.asarray(curves, dtype=float)
-    seeds, length = values.shape
+    seeds = len(values)
     mean = values.mean(axis=0)
-    nearest = min(
-        (_monotone(mean, rising) for rising in (True, False)), key=lambda fit: float(((mean - fit) ** 2).sum())
-    )
-    rms = float(np.sqrt(((mean - nearest) ** 2).mean()))
+    nearest = min((_monotone(mean, rising) for rising in (True, False)), key=lambda fit: _distance(mean, fit))
+    rms = _distance(mean, nearest)
     if seeds < 2:
         return Departure(rms, None)
-    residuals = (values - mean) * np.sqrt(seeds / (seeds - 1))
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(draws, seeds))
-    as_far = 0
-    for drawn in nearest + signs @ residuals / seeds:
-        distance = min(((drawn - _monotone(drawn, rising)) ** 2).sum() for rising in (True, False))
-        # Equal up to rounding is as far.
-        as_far += np.sqrt(distance / length) >= rms * (1 - 1e-9)
-    return Departure(rms, (1 + int(as_far)) / (1 + draws))
+    if seeds <= EXACT:
+        signs = np.array(list(product([1.0, -1.0], repeat=seeds)))
+    else:
+        signs = np.vstack([np.ones(seeds), np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWS, seeds))])
+    drawn = nearest + signs @ (values - nearest) / seeds
+    distances = [min(_distance(one, _monotone(one, rising)) for rising in (True, False)) for one in drawn]
+    # Equal up to rounding is as far.
+    return Departure(rms, float(np.mean(np.array(distances) >= rms * (1 - 1e-9))))
+
+
+def _distance(curve: np.ndarray, other: np.ndarray) -> float:
+    return float(np.sqrt(((curve - other) ** 2).mean()))
 
 
 def _monotone(values: np.ndarray, rising: bool) -> np.ndarray:
