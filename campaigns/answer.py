@@ -228,8 +228,8 @@ def long_gap(long: Rows | None) -> str:
         f'<img src="{folder}/gap-light.svg" alt="Clean gap after each of {LONG} megabatches" width="720"></picture>\n\n'
         f"Means and 95 % bands on the digits ([board]({folder}.md)). The comparison of fifths was fixed before the "
         "runs. Within the first ten megabatches the means go up and down, for dense as for the pruners. A test that "
-        "was thought of when this was seen, how far the mean curve is from any that only rises or falls (root mean square "
-        f"in points; wild bootstrap over seeds, `leaderboards/numbers/monotone.py`; raw p), gives {told}.\n\n"
+        "was thought of when this was seen, how far the mean curve is from any that only rises or falls (root mean "
+        f"square in points; wild bootstrap over seeds, `leaderboards/numbers/monotone.py`; raw p), gives {told}.\n\n"
     )
 
 
