@@ -33,7 +33,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 MEASURED = ("time/", "memory/")
 """Metrics that no two runs share."""
 
-OPTIONS = {"stream": "digits", "model": "mlp", "megabatches": 3, "epochs": 80, "batch_size": 32, "shots": 60}
+# Ray takes some seconds to tell a task to end: on a fast machine a run has to last longer than that.
+OPTIONS = {"stream": "digits", "model": "mlp", "megabatches": 3, "epochs": 200, "batch_size": 32, "shots": 60}
 
 
 def job(number, **options):
@@ -41,7 +42,7 @@ def job(number, **options):
 
 
 JOBS = [job(number, strategy=name, seed=seed) for number, (name, seed) in enumerate(
-    [("dense", 0), ("APP", 0), ("RigL", 1), ("APP", 1)], start=1
+    [("dense", 0), ("APP", 0), ("RigL", 1)], start=1
 )]  # fmt: skip
 
 
