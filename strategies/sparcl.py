@@ -68,21 +68,19 @@ class TaskAwareMasking(RegrowingPlugin):
         """Start of a megabatch: the first masks, or wider ones if there will be a step at which they shrink again."""
         begun = self.masks is not None
         super().before_training_exp(strategy)
-        assert self.masks is not None
-        self._settled = kept_per_layer(self.masks)
+        kept = self.masks
+        assert kept is not None
+        self._settled = kept_per_layer(kept)
         # Replay puts the newest samples last.
         self._earlier = len(strategy.adapted_dataset) - len(strategy.experience.dataset)
         self._epochs = range(self.every, strategy.train_epochs, self.every)
         self._step = None if self._epochs else steps_of(strategy) // 2 or None
         if begun and (self._epochs or self._step):
             wide = self._changed(self.inter)
-            kept = self.masks
             self.exchange(strategy, kept, grown(kept, self.drawn(strategy, step=0), wide))
             self.ready = False
-            if self.gradients < 1:
-                self.choose_trained(kept, *self.gradient_sizes(strategy, 0))
-        elif self.gradients < 1:
-            self.choose_trained(self.masks, *self.gradient_sizes(strategy, 0))
+        if self.gradients < 1:
+            self.choose_trained(kept, *self.gradient_sizes(strategy, 0))
 
     def before_training_iteration(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """If it is time to: shrink by importance below the density, and grow back to it at random."""
