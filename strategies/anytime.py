@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
@@ -31,8 +32,13 @@ OptimizerFactory = Callable[[nn.Module], Optimizer]
 class Loader(Protocol):
     """Turns an Avalanche data set into batches [x, y, task label]."""
 
-    def train_batches(self, dataset: AvalancheDataset, batch_size: int, megabatch: int) -> Iterable[list[Tensor]]:
-        """Shuffled, augmented batches; each iteration is a new epoch. Has a length."""
+    def train_batches(
+        self, dataset: AvalancheDataset, batch_size: int, megabatch: int, joined: int = 0
+    ) -> Iterable[list[Tensor]]:
+        """Shuffled, augmented batches; each iteration is a new epoch. Has a length.
+
+        The first ``joined`` samples are no part of it: some of them join each batch of the others.
+        """
 
     def eval_batches(self, dataset: AvalancheDataset, batch_size: int) -> Iterable[list[Tensor]]:
         """Batches in order, without augmentation. Has a length."""
@@ -214,6 +220,7 @@ class AnytimeStrategy(Continuable, Executed):
             optimisation = MegabatchOptimisation(schedule, carry_momentum=learner.carry_momentum)
         # Order matters: the optimiser is ready before masks are put on it, and the best weights are restored
         # before the plugins that measure them.
+        self.joined = 0
         super().__init__(
             **learner.template_arguments(model, optimizer),
             plugins=[
@@ -229,12 +236,22 @@ class AnytimeStrategy(Continuable, Executed):
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Batches of the adapted data set, through the learner's loader if there is one."""
-        if self.loader is None:
-            super().make_train_dataloader(**kwargs)
-        else:
+        if self.loader is not None:
             self.dataloader = self.loader.train_batches(
-                self.adapted_dataset, self.train_mb_size, self.clock.train_exp_counter
+                self.adapted_dataset, self.train_mb_size, self.clock.train_exp_counter, self.joined
             )
+        elif self.joined:
+            everything = range(len(self.adapted_dataset))
+            self.dataloader = ReplayDataLoader(
+                self.adapted_dataset.subset(list(everything[self.joined :])),
+                self.adapted_dataset.subset(list(everything[: self.joined])),
+                oversample_small_tasks=True,
+                batch_size=self.train_mb_size,
+                batch_size_mem=min(self.train_mb_size, self.joined),
+                shuffle=kwargs.get("shuffle", True),
+            )
+        else:
+            super().make_train_dataloader(**kwargs)
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         """Batches for evaluation, through the learner's loader if there is one."""

@@ -71,6 +71,13 @@ class NoTraits:
 
 
 @dataclass(frozen=True)
+class ReplayTraits:
+    """What is to be known of a replay policy before it is made: whether it is ``bounded`` by the buffer's size."""
+
+    bounded: bool = False
+
+
+@dataclass(frozen=True)
 class StrategyTraits:
     """What is to be known of a strategy before it is made.
 
@@ -396,7 +403,12 @@ SCORES = Registry("score", "SCORES", "strategies.pruning", "anytime_bench.scores
 DISTRIBUTIONS = Registry("scope", "DISTRIBUTIONS", "strategies.pruning", "anytime_bench.scopes", ScopeTraits)
 SCHEDULES = Registry("schedule", "SCHEDULES", "strategies.pruning", "anytime_bench.schedules", NoTraits)
 STRUCTURES = Registry("structure", "STRUCTURES", "strategies.pruning", "anytime_bench.structures", NoTraits)
-REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.replays", NoTraits)
+REPLAYS = Registry("replay policy", "REPLAYS", "strategies", "anytime_bench.replays", ReplayTraits)
+
+
+def is_bounded(replay: str) -> bool:
+    """Whether a learner that replays so keeps ``buffer_size`` samples; no policy of ours, such as ``own``, says so."""
+    return replay in REPLAYS.names() and REPLAYS.load(replay).traits.bounded
 
 
 def n_and_m(structure: str) -> tuple[int, ...]:

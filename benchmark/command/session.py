@@ -41,7 +41,7 @@ from leaderboards.publish import publish
 from leaderboards.render.terminal import board_head
 from leaderboards.sources.addresses import sqlite_file
 from leaderboards.sources.store import reaching, reading
-from strategies.registry import PRUNING, STRATEGIES
+from strategies.registry import PRUNING, STRATEGIES, is_bounded
 
 BOARDS = "boards"
 """Folder, among the files of a campaign's run, of its boards."""
@@ -352,7 +352,7 @@ def unused_options(configs: Iterable[RunConfig], given: Mapping[str, Any]) -> li
     for config in configs:
         used = {*config.options(), *({"tau"} if "density" in config.options() else ())}
         if STRATEGIES.load(config.strategy).traits.memory != "own":
-            used |= {"replay", *({"buffer_size"} if config.replay == "buffer" else ())}
+            used |= {"replay", *({"buffer_size"} if is_bounded(config.replay) else ())}
         optional = (*PRUNING, "tau", "replay", "buffer_size")
         unused = [flag_of(name) for name in optional if name in given and name not in used]
         if unused:

@@ -23,6 +23,7 @@ from strategies.registry import (
     SCORES,
     STRATEGIES,
     Registry,
+    is_bounded,
     n_and_m,
     structure_entry,
     structure_name,
@@ -127,7 +128,9 @@ class RunConfig(BaseModel):
         ge=1,
         le=MOST,
     )
-    replay: str = option("protocol", "Stream", "what is trained on at megabatch t: full, none, last or buffer", "full")
+    replay: str = option(
+        "protocol", "Stream", "what is trained on at megabatch t: full, none, last, buffer or interleaved", "full"
+    )
     buffer_size: int = option("protocol", "Stream", "earlier images that bounded memories keep", 1000, ge=1, le=MOST)
     wait: int = option(
         "protocol",
@@ -354,7 +357,7 @@ class RunConfig(BaseModel):
             "scenario": self.scenario == ALMA and as_before,
             "replay": traits.shifts,
             "augment": self.augment and as_before,
-            "buffer_size": fields["replay"] != "buffer" or traits.shifts,
+            "buffer_size": not is_bounded(fields["replay"]) or traits.shifts,
             "momentum": self.optimizer != "sgd",
             "milestones": self.lr_schedule != "multistep",
             "lr_decay": self.lr_schedule != "multistep",
@@ -390,7 +393,7 @@ class RunConfig(BaseModel):
         """What a strategy that replays as it is told remembers, where that belongs to the variant."""
         if STRATEGIES.load(self.strategy).traits.memory == "own" or not PROTOCOLS.load(self.scenario).traits.shifts:
             return {}
-        return {"replay": self.replay} | ({"buffer_size": self.buffer_size} if self.replay == "buffer" else {})
+        return {"replay": self.replay} | ({"buffer_size": self.buffer_size} if is_bounded(self.replay) else {})
 
     def default_variant(self) -> dict[str, Any]:
         """The options of :meth:`variant` with the strategy's own defaults: a row is named by what differs."""

@@ -18,7 +18,7 @@ from benchmark.streams.build import Stream
 from strategies.anytime import Learner, Pruning
 from strategies.learning.divergence import DivergenceGuard
 from strategies.learning.execution import Executed, Execution
-from strategies.registry import STRATEGIES
+from strategies.registry import STRATEGIES, is_bounded
 
 EVAL_BATCH = 256
 """Images of an evaluation batch on a CPU, which gains nothing from larger ones."""
@@ -63,8 +63,8 @@ def make_learner(config: RunConfig, stream: Stream, device: str) -> Learner:
     """Model, data handling and recipe; length and buffer size only for those who declare them."""
     read = config.options()
     knows_length = "known_length" in read and config.known_length
-    replayed = {**config.variant(), **config.protocol()}.get("replay")
-    keeps_buffer = "buffer_size" in read or replayed == "buffer"
+    replayed = {**config.variant(), **config.protocol()}.get("replay", "")
+    keeps_buffer = "buffer_size" in read or is_bounded(replayed)
     return Learner(
         make_model=model_maker(config, stream.data, stream.tasks),
         megabatches=len(stream.scenario.train_stream) if knows_length else None,

@@ -38,7 +38,9 @@ def planned_trainings(sizes: StreamSizes, config: RunConfig) -> list[tuple[float
     planned = []
     earlier = last = validated = last_valid = 0
     for own, valid in sizes.trainings:
-        replayed = {"full": earlier, "last": last, "buffer": min(earlier, config.buffer_size)}.get(replay, 0)
+        kept = min(earlier, config.buffer_size)
+        joined = min(kept, config.batch_size) * -(-own // config.batch_size)
+        replayed = {"full": earlier, "last": last, "buffer": kept, "interleaved": joined}.get(replay, 0)
         validation = valid + {"full": validated, "last": last_valid}.get(replay, 0)
         planned.append((float(config.epochs * (own + replayed)), float(config.epochs * validation + own + replayed)))
         earlier, last, validated, last_valid = earlier + own, own, validated + valid, valid

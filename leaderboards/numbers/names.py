@@ -76,8 +76,8 @@ def _digest(text: str) -> str:
 
 def _memory(replay: Any, size: Any) -> str:
     """What a strategy replays, where that is an option of its own."""
-    if replay == "buffer":
-        return f"buffer {_number(size)}"
+    if size is not None:
+        return f"{replay} {_number(size)}"
     return "no replay" if replay == "none" else f"{replay} replay"
 
 

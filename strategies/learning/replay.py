@@ -20,8 +20,11 @@ from strategies.seeds import numpy_generator
 class Memory(ABC):
     """Takes megabatches in order of arrival and says which data to use after each.
 
-    ``capacity`` is the number of earlier samples a bounded memory keeps; ``seed`` and ``role`` fix its draws.
+    ``capacity`` is the number of earlier samples a bounded memory keeps; ``seed`` and ``role`` fix its draws. Of one
+    that ``joins``, each batch of new samples is joined by earlier ones; of others each sample is seen once an epoch.
     """
+
+    joins = False
 
     def __init__(self, *, capacity: int, seed: int, role: str):
         self.capacity = capacity
@@ -67,7 +70,7 @@ class LastReplay(Memory):
         return both
 
 
-@REPLAYS.register("buffer")
+@REPLAYS.register("buffer", bounded=True)
 class BufferReplay(Memory):
     """M_t and a reservoir of k earlier samples, in which each earlier sample is equally likely (Vitter 1985)."""
 
@@ -95,8 +98,23 @@ class BufferReplay(Memory):
         return both
 
 
+@REPLAYS.register("interleaved", bounded=True, reference="https://arxiv.org/abs/1902.10486")
+class InterleavedReplay(BufferReplay):
+    """M_t, each batch joined by as many of k earlier samples, a reservoir: experience replay (Chaudhry et al. 2019).
+
+    Each new sample is seen once an epoch, and the reservoir over and over; ``buffer`` has all once, so that k samples
+    beside a large megabatch are nearly forgotten. A step sees up to twice as many samples. The reservoir is that of
+    ``buffer``, and pruning scores see what training does: half of their sample is remembered, or all that is.
+    """
+
+    joins = True
+
+
 class ReplayMegabatches(SupervisedPlugin):
-    """Puts the data that a :class:`Memory` answers with in place of the newest megabatch, for training."""
+    """Puts the data that a :class:`Memory` answers with in place of the newest megabatch, for training.
+
+    Where the memory joins batches, ``strategy.joined`` is how many of them, the first, are earlier samples.
+    """
 
     def __init__(self, memory: Memory):
         super().__init__()
@@ -104,4 +122,6 @@ class ReplayMegabatches(SupervisedPlugin):
 
     def after_train_dataset_adaptation(self, strategy: SupervisedTemplate, *args: object, **kwargs: object) -> None:
         """Replace the adapted data set before Avalanche makes the data loader."""
-        strategy.adapted_dataset = self.memory.observe(strategy.experience.dataset).train()
+        newest = strategy.experience.dataset
+        strategy.adapted_dataset = self.memory.observe(newest).train()
+        strategy.joined = len(strategy.adapted_dataset) - len(newest) if self.memory.joins else 0

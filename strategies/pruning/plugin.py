@@ -161,6 +161,13 @@ class PruningPlugin(SupervisedPlugin):
         if at_most is not None:
             size = min(size, at_most)
         rng = numpy_generator(self.parts.seed, "scoring sample", strategy.clock.train_exp_counter, *position)
+        joined = min(getattr(strategy, "joined", 0), size // 2)
+        if joined and dataset is strategy.adapted_dataset and not balanced:
+            # Scores see what training sees: half of it remembered.
+            earlier = rng.choice(strategy.joined, joined, replace=False)
+            left = len(dataset) - strategy.joined
+            newest = strategy.joined + rng.choice(left, min(size - joined, left), replace=False)
+            return self.batches_of(strategy, dataset, [*newest.tolist(), *earlier.tolist()])
         if balanced:
             return self.batches_of(strategy, dataset, balanced_draw(np.asarray(list(dataset.targets)), size, rng))
         return self.batches_of(strategy, dataset, rng.choice(len(dataset), size, replace=False).tolist())

@@ -53,7 +53,7 @@ VARIANTS = [
     {"strategy": "APP", "control": "reinitialise"},
     {"strategy": "APP", "wait": 2, "ties": "loss", "lr_schedule": "cosine"},
     {"strategy": "EWC", "schedule": "exponent"},
-    {"strategy": "dense", "stream": "permuted_digits", "replay": "buffer", "buffer_size": 50},
+    {"strategy": "dense", "stream": "permuted_digits", "replay": "interleaved", "buffer_size": 50},
 ]
 
 

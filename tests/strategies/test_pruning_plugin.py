@@ -306,6 +306,20 @@ def test_scoring_reaches_back_to_replayed_megabatches(make_learner, train, make_
     assert 0 < len(newest & set(scorer.samples[2])) < len(scorer.samples[2])
 
 
+def test_half_of_the_scoring_sample_is_remembered_where_half_of_each_batch_is(
+    make_learner, train, make_stream, numbers
+):
+    scorer = Scorer(numbers)
+    stream = make_stream(samples=240)
+    learner = make_learner(epochs=1, replay="interleaved", buffer_size=7)
+    train(AnytimeStrategy(learner=learner, plugins=[make_pruning(scorer)]), stream)
+    for experience, scored in zip(stream.train_stream, scorer.samples, strict=True):
+        size = round(0.2 * len(experience.dataset))
+        assert len(scored) == len(set(scored)) == size
+        earlier = set(scored) - set(experience.dataset.sample_id)
+        assert len(earlier) == (min(7, size // 2) if experience.current_experience else 0)
+
+
 def test_scoring_never_sees_augmented_images(make_learner, train, make_stream, numbers):
     scorer = Scorer(numbers)
     stream = make_stream(train_transform=lambda x: x + 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import ClassVar
 
 import numpy as np
@@ -150,6 +151,25 @@ def test_a_training_epoch_has_every_sample_once(make_loader, stream, kind):
     expected_x, expected_y, _ = samples_of(dataset)
     assert in_order(x, y) == in_order(expected_x, expected_y)
     assert not task.any()
+
+
+@pytest.mark.parametrize(("earlier", "each"), [(3, 3), (4, 4), (9, 4)])
+def test_remembered_samples_join_each_batch_and_all_before_any_again(make_loader, stream, earlier, each):
+    dataset = stream.train_stream[0].dataset
+    new = len(dataset) - earlier
+    loader = make_loader()
+    batches = loader.train_batches(dataset, 4, megabatch=0, joined=earlier)
+    images, _, _ = samples_of(dataset)
+    number = {image.numpy().tobytes(): position for position, image in enumerate(images)}
+    assert len(number) == len(dataset)
+    for _ in range(2):
+        found = [[number[image.contiguous().numpy().tobytes()] for image in x] for x, *_ in batches]
+        assert len(found) == len(batches) == -(-new // 4)
+        assert sorted(i for batch in found for i in batch if i >= earlier) == list(range(earlier, len(dataset)))
+        remembered = [[i for i in batch if i < earlier] for batch in found]
+        assert [len(batch) for batch in remembered] == [each] * len(found)
+        times = Counter(i for batch in remembered for i in batch)
+        assert max(times.values()) - min(times[i] for i in range(earlier)) <= 1
 
 
 def epochs(loader, dataset, count, megabatch=0):

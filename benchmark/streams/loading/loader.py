@@ -55,9 +55,16 @@ class ArrayLoader:
         self.domains = domains
         self._normalised_test: Tensor | None = None
 
-    def train_batches(self, dataset: AvalancheDataset, batch_size: int, megabatch: int) -> TrainBatches:
-        """Shuffled, augmented batches; each iteration over the result is the next epoch of ``megabatch``."""
-        return TrainBatches(self, sample_ids(dataset), batch_size, megabatch)
+    def train_batches(
+        self, dataset: AvalancheDataset, batch_size: int, megabatch: int, joined: int = 0
+    ) -> TrainBatches:
+        """Shuffled, augmented batches; each iteration over the result is the next epoch of ``megabatch``.
+
+        An epoch is over all samples but the first ``joined``; as many of these as a batch has, or all, join each batch.
+        They are taken in random order, all of them before any again.
+        """
+        ids = sample_ids(dataset)
+        return TrainBatches(self, ids[joined:], batch_size, megabatch, joining=ids[:joined])
 
     def eval_batches(self, dataset: AvalancheDataset, batch_size: int) -> EvalBatches:
         """Batches in order, normalised only."""
@@ -124,11 +131,12 @@ class EvalBatches:
 class TrainBatches:
     """Batches [x, y, task label] for training; every iteration reshuffles and augments anew, as a new epoch."""
 
-    def __init__(self, loader: ArrayLoader, ids: Tensor, batch_size: int, megabatch: int):
+    def __init__(self, loader: ArrayLoader, ids: Tensor, batch_size: int, megabatch: int, joining: Tensor):
         self.loader = loader
         self.ids = ids
         self.batch_size = batch_size
         self.megabatch = megabatch
+        self.joining = joining
         self.epoch = 0
         self._skipped = 0
 
@@ -145,6 +153,8 @@ class TrainBatches:
         generator = torch_generator(loader.seed, "training batches", self.megabatch, self.epoch)
         self.epoch += 1
         parts = self.ids[torch.randperm(len(self.ids), generator=generator)].split(self.batch_size)
+        if len(self.joining):
+            parts = self._joined(parts, generator)
         # All draws of an epoch at once: sending them batch by batch would make a GPU wait.
         drawn_parts = [loader.augment.draw(len(part), generator) for part in parts]
         parts, self._skipped = parts[self._skipped :], 0
@@ -154,6 +164,14 @@ class TrainBatches:
         sizes = [len(part) for part in parts]
         for (pixels, y, labels), ids, drawn in zip(loader.stored(parts), parts, draws.split(sizes, dim=1), strict=True):
             yield [loader.normalise(loader.transformed(loader.augment.cut(pixels, drawn), ids)), y, labels]
+
+    def _joined(self, parts: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Each of ``parts`` with remembered samples behind it."""
+        earlier, size = len(self.joining), min(self.batch_size, len(self.joining))
+        rounds = -(-size * len(parts) // earlier)
+        order = torch.cat([torch.randperm(earlier, generator=generator) for _ in range(rounds)])
+        drawn = self.joining[order[: size * len(parts)]].split(size)
+        return tuple(torch.cat(both) for both in zip(parts, drawn, strict=True))
 
 
 def sample_ids(dataset: AvalancheDataset) -> Tensor:

@@ -11,7 +11,10 @@ from benchmark.streams.sources.digits import digits
 from benchmark.streams.sources.tiny_restricted_imagenet import tiny_imagenet
 from benchmark.streams.sources.torchvision_sets import cifar10, cifar100, fashion_mnist, mnist
 
-RECIPE: dict[str, Any] = {"replay": "buffer", "buffer_size": 500, "weight_decay": 0.0, "lr_schedule": "constant"}
+RECIPE: dict[str, Any] = {
+    **{"replay": "interleaved", "buffer_size": 500},
+    **{"weight_decay": 0.0, "lr_schedule": "constant"},
+}
 """What continual learning has in common: a small memory, and a rate that does not fall."""
 
 ONE_PASS: dict[str, Any] = {**RECIPE, "epochs": 1, "lr": 0.05, "augment": False, "shots": None, "test_shots": None}
