@@ -65,12 +65,14 @@ class ProtocolTraits:
             method, not to the protocol.
         new_classes: whether each class belongs to one experience.
         tasks: whether the learner is told the task of each image, and has a head for each.
+        grows: whether a later experience can bring classes to a head that all experiences share.
     """
 
     options: tuple[str, ...] = ()
     shifts: bool = False
     new_classes: bool = False
     tasks: bool = False
+    grows: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.options) - set(PROTOCOL_OPTIONS))

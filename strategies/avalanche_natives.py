@@ -18,7 +18,7 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from avalanche.benchmarks.utils.data_loader import GroupBalancedInfiniteDataLoader
 from avalanche.core import SupervisedPlugin
-from avalanche.models import MultiTaskModule
+from avalanche.models import IncrementalClassifier, MultiTaskModule
 from avalanche.models.packnet import PackNetModel, PackNetModule, PackNetPlugin, WeightAndBiasPackNetModule
 from avalanche.training.plugins import AGEMPlugin, RWalkPlugin, SynapticIntelligencePlugin
 from avalanche.training.supervised import DER as AvalancheDER
@@ -154,8 +154,14 @@ def lwf(
     return _made(AvalancheLwF, learner, pruning, validate_on="none", alpha=alpha, temperature=temperature)
 
 
+def _stored_logits_stay(model: nn.Module, epochs: int) -> None:
+    if any(isinstance(module, IncrementalClassifier) for module in model.modules()):
+        raise ValueError("it stores logits, which say nothing of classes that came later: leave out --head growing")
+
+
 @STRATEGIES.register(
     "DER",
+    check=_stored_logits_stay,
     options=("buffer_size", *PRUNING),
     defaults=DENSE,
     memory="own",

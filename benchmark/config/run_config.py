@@ -160,6 +160,12 @@ class RunConfig(BaseModel):
     blur: int = option(
         "protocol", "Stream", "of blurry: percent of the other classes' images that come elsewhere", 10, ge=0, le=100
     )
+    head: Literal["fixed", "growing"] = option(
+        "protocol",
+        "Stream",
+        "of class-incremental and blurry: whether the network answers for all classes, or for those that it has met",
+        "fixed",
+    )
     skip_corrupt: bool = option(
         "execution", "Stream", "leave out unreadable images and those that are too large, and say how many", False
     )
@@ -362,6 +368,7 @@ class RunConfig(BaseModel):
             "milestones": self.lr_schedule != "multistep",
             "lr_decay": self.lr_schedule != "multistep",
             "width": self.width == OWN_WIDTH,
+            "head": self.head == "fixed",
         }
         fields = {name: value for name, value in fields.items() if not meaningless.get(name, False)}
         versions = {

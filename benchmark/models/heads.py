@@ -1,4 +1,4 @@
-"""A network with a head for each task, whatever network it is."""
+"""Other heads than a network's own, whatever network it is: one for each task, and one that grows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from avalanche.models import MultiTaskModule
+from avalanche.benchmarks.scenarios import CLExperience
+from avalanche.models import IncrementalClassifier, MultiTaskModule
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError
@@ -38,15 +39,10 @@ class TaskHeads(MultiTaskModule):
             UsageError: its classifier is no single linear layer.
         """
         super().__init__()
-        name = classifier_of(network) or ""
-        classifier = network.get_submodule(name)
-        if not name or not isinstance(classifier, nn.Linear):
-            raise UsageError(
-                f"{type(network).__name__} has no single linear layer as its classifier, which a head for each task is "
-                "made of: choose another --model, or --protocol class-incremental"
-            )
-        parent, _, last = name.rpartition(".")
-        setattr(network.get_submodule(parent), last, nn.Identity())
+        name, classifier = _linear_classifier(
+            network, "which a head for each task is made of: choose another --model, or --protocol class-incremental"
+        )
+        _replace(network, name, nn.Identity())
         self.features = network
         self.tasks = tuple(tuple(task) for task in tasks)
         self.classes = classifier.out_features
@@ -93,6 +89,55 @@ class TaskHeads(MultiTaskModule):
             logits = logits.index_put((whole[:, None], columns[None, :]), answers)
         assert logits is not None
         return logits
+
+
+class GrowingHead(IncrementalClassifier):
+    """A linear classifier that answers for the classes that training has met so far, as if it grew with them.
+
+    Logits of others are -1000, so that their probability is zero, and their rows have no gradient: training goes as if
+    rows were added when a class comes, each with the initial values that it has here, less what weight decay takes
+    meanwhile. A head that was told of no experience answers for all classes. What it was told is no part of its state
+    dict: weights that are put in from elsewhere, such as fresh ones, do not change it.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        # Avalanche makes a layer of its own, whose initial values are not needed.
+        with torch.random.fork_rng():
+            super().__init__(linear.in_features, linear.out_features)
+        self.classifier = linear
+        told = torch.ones(linear.out_features, dtype=torch.int8, device=linear.weight.device)
+        self.register_buffer("active_units", told, persistent=False)
+
+    def adaptation(self, experience: CLExperience) -> None:
+        """Answer for the classes of this and earlier experiences from now on, if it is trained on."""
+        if self.training:
+            self.active_units.zero_()
+            self.active_units[list(experience.classes_seen_so_far)] = 1
+
+
+def with_growing_head(network: nn.Module) -> nn.Module:
+    """``network``, its linear classifier put into a :class:`GrowingHead`.
+
+    Raises:
+        UsageError: its classifier is no single linear layer.
+    """
+    name, classifier = _linear_classifier(network, "which could grow: choose another --model, or leave out --head")
+    _replace(network, name, GrowingHead(classifier))
+    return network
+
+
+def _linear_classifier(network: nn.Module, otherwise: str) -> tuple[str, nn.Linear]:
+    """Name and module of the classifier of ``network``; ``otherwise`` is what the message says where there is none."""
+    name = classifier_of(network) or ""
+    classifier = network.get_submodule(name)
+    if not name or not isinstance(classifier, nn.Linear):
+        raise UsageError(f"{type(network).__name__} has no single linear layer as its classifier, {otherwise}")
+    return name, classifier
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(network.get_submodule(parent), last, module)
 
 
 @torch.no_grad()

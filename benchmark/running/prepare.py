@@ -17,7 +17,7 @@ import torch
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.models.build import model_factory
-from benchmark.models.heads import TaskHeads
+from benchmark.models.heads import TaskHeads, with_growing_head
 from benchmark.running.bf16 import SLOW_BF16, has_bf16_instructions
 from benchmark.streams.build import StreamSizes, measure_stream
 from benchmark.streams.loading.images import Images, StreamData, StreamRequest
@@ -117,7 +117,7 @@ def choose_device(config: RunConfig) -> str:
 def model_maker(config: RunConfig, data: StreamData, tasks: Sequence[Sequence[int]] = ()) -> Any:
     """``make(k)``: the configured model for these images, with its k-th random initialisation.
 
-    With the classes of ``tasks`` it has a head for each of them.
+    With the classes of ``tasks`` it has a head for each of them; else it can have one that grows.
     """
     make = model_factory(
         config.model,
@@ -127,6 +127,8 @@ def model_maker(config: RunConfig, data: StreamData, tasks: Sequence[Sequence[in
         seed=config.seed,
         width=config.width,
     )
+    if config.head == "growing":
+        return lambda draw: with_growing_head(make(draw))
     return (lambda draw: TaskHeads(make(draw), tasks)) if tasks else make
 
 

@@ -53,6 +53,7 @@ VARIANTS = [
     {"strategy": "APP", "control": "reinitialise"},
     {"strategy": "APP", "wait": 2, "ties": "loss", "lr_schedule": "cosine"},
     {"strategy": "EWC", "schedule": "exponent"},
+    {"strategy": "from-scratch", "stream": "split_digits", "head": "growing"},
     {"strategy": "dense", "stream": "permuted_digits", "replay": "interleaved", "buffer_size": 50},
 ]
 

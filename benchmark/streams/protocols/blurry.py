@@ -20,6 +20,7 @@ from strategies.seeds import numpy_generator
 @PROTOCOLS.register(
     "blurry",
     shifts=True,
+    grows=True,
     options=("disjoint", "blur"),
     reference="Koh et al. 2022, arXiv 2110.10031 (i-Blurry-N-M)",
 )

@@ -21,6 +21,7 @@ from strategies.seeds import numpy_generator
     "class-incremental",
     shifts=True,
     new_classes=True,
+    grows=True,
     reference="van de Ven and Tolias 2019, arXiv 1904.07734; Rebuffi et al. 2017, arXiv 1611.07725",
 )
 def class_incremental(asked: Asked) -> Arrangement:
