@@ -37,7 +37,8 @@ class Loader(Protocol):
     ) -> Iterable[list[Tensor]]:
         """Shuffled, augmented batches; each iteration is a new epoch. Has a length.
 
-        The first ``joined`` samples are no part of it: some of them join each batch of the others.
+        An epoch is over all samples but the first ``joined``, some of which join each batch. Only the replay policy
+        ``interleaved`` asks for it.
         """
 
     def eval_batches(self, dataset: AvalancheDataset, batch_size: int) -> Iterable[list[Tensor]]:
@@ -237,8 +238,9 @@ class AnytimeStrategy(Continuable, Executed):
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Batches of the adapted data set, through the learner's loader if there is one."""
         if self.loader is not None:
+            joined = {"joined": self.joined} if self.joined else {}
             self.dataloader = self.loader.train_batches(
-                self.adapted_dataset, self.train_mb_size, self.clock.train_exp_counter, self.joined
+                self.adapted_dataset, self.train_mb_size, self.clock.train_exp_counter, **joined
             )
         elif self.joined:
             everything = range(len(self.adapted_dataset))

@@ -14,7 +14,9 @@ from strategies.anytime import AnytimeStrategy, Learner, Pruning
 from strategies.learning.averaging import WeightAveraging
 from strategies.learning.evaluation import eval_batches
 from strategies.learning.execution import execution_of
+from strategies.learning.replay import training_mixture
 from strategies.registry import STRATEGIES
+from strategies.seeds import numpy_generator
 
 
 class StochasticAverage(WeightAveraging):
@@ -22,12 +24,14 @@ class StochasticAverage(WeightAveraging):
 
     Attributes:
         start: fraction of a megabatch's epochs before the first one that is averaged.
+        seed: of the order of samples, where remembered ones join batches.
         forwarded_samples: samples run forward for batch-norm statistics, over the whole run.
     """
 
-    def __init__(self, start: float):
+    def __init__(self, start: float, seed: int):
         super().__init__()
         self.start = start
+        self.seed = seed
         self.forwarded_samples = 0
 
     def new_average(self, model: nn.Module) -> AveragedModel:
@@ -43,7 +47,12 @@ class StochasticAverage(WeightAveraging):
         super().after_training_epoch(strategy)
 
     def _inputs(self, strategy: SupervisedTemplate) -> Iterator[Tensor]:
-        for x, *_ in eval_batches(strategy, strategy.adapted_dataset.eval(), strategy.train_mb_size):
+        dataset = strategy.adapted_dataset
+        if strategy.joined:
+            clock = strategy.clock
+            rng = numpy_generator(self.seed, "statistics", clock.train_exp_counter, clock.train_exp_epochs)
+            dataset = dataset.subset(training_mixture(strategy, 2 * (len(dataset) - strategy.joined), rng))
+        for x, *_ in eval_batches(strategy, dataset.eval(), strategy.train_mb_size):
             self.forwarded_samples += len(x)
             yield x
 
@@ -65,4 +74,4 @@ def swa(learner: Learner, pruning: Pruning, *, start: Annotated[float, Interval(
     reads the data without augmentation, after each averaged epoch, because each could be handed over. Epochs before
     ``start`` are never handed over.
     """
-    return AnytimeStrategy(learner=learner, plugins=[StochasticAverage(start)])
+    return AnytimeStrategy(learner=learner, plugins=[StochasticAverage(start, learner.seed)])

@@ -145,14 +145,14 @@ def _check_protocol(config: RunConfig, given: Mapping[str, Any]) -> None:
         if name in given and name not in told.options and name != "stratified" and getattr(config, name) != usual:
             able = [other for other in PROTOCOLS.names() if name in PROTOCOLS.load(other).traits.options]
             raise UsageError(f"--{name} belongs to --protocol {' or '.join(able)}: {config.scenario} does not read it")
+    if config.head == "growing" and learner.task_labels != "heads":
+        raise UsageError(f"{config.strategy} has heads of its own: leave out --head growing")
     if config.head == "growing" and not told.grows:
         able = [other for other in PROTOCOLS.names() if PROTOCOLS.load(other).traits.grows]
         raise UsageError(
             f"--head growing is for classes that come later, and {config.scenario} has none for a common head: "
             f"leave it out, or choose --protocol {' or '.join(able)}"
         )
-    if config.head == "growing" and learner.task_labels == "ignored":
-        raise UsageError(f"{config.strategy} needs the heads that its networks come with: leave out --head growing")
     if learner.task_labels == "needed" and not told.tasks:
         raise UsageError(
             f"{config.strategy} needs the task of every image, and {config.scenario} does not tell it: "

@@ -7,14 +7,15 @@ from typing import Literal
 
 import torch
 from avalanche.benchmarks.scenarios import CLExperience
-from avalanche.models import IncrementalClassifier, MultiTaskModule
+from avalanche.models import DynamicModule, MultiTaskModule
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError
 from strategies.pruning.masks import classifier_of
 
-OTHER_TASKS = -1000.0
-"""Logit of what is no class of the task, as in Avalanche's heads: its probability is zero in float32."""
+NO_CLASS = -1e6
+"""Logit of what is no class of the task, or none yet: its probability is zero in float32. Avalanche's -1000 is not
+enough where logits are divided by a temperature, as GraSP does by 200."""
 
 
 class TaskHeads(MultiTaskModule):
@@ -22,7 +23,7 @@ class TaskHeads(MultiTaskModule):
 
     The head of a task begins as the rows of its classes in the classifier that the network was made with. Outputs keep
     the numbers of the classes: logits (batch, classes), where all but those of the image's task are
-    :data:`OTHER_TASKS`. A head that no image of a batch asks for is not run and has no gradient.
+    :data:`NO_CLASS`. A head that no image of a batch asks for is not run and has no gradient.
 
     Attributes:
         classifier_name: all heads together are the classifier, which is not pruned.
@@ -83,7 +84,7 @@ class TaskHeads(MultiTaskModule):
         for task, own in rows.items():
             answers = self.heads[task](hidden[own])
             if logits is None:
-                logits = answers.new_full((len(hidden), self.classes), OTHER_TASKS)
+                logits = answers.new_full((len(hidden), self.classes), NO_CLASS)
             columns = torch.tensor(self.tasks[task], device=hidden.device)
             whole = torch.arange(len(hidden), device=hidden.device)[own]
             logits = logits.index_put((whole[:, None], columns[None, :]), answers)
@@ -91,28 +92,35 @@ class TaskHeads(MultiTaskModule):
         return logits
 
 
-class GrowingHead(IncrementalClassifier):
+class GrowingHead(nn.Linear, DynamicModule):
     """A linear classifier that answers for the classes that training has met so far, as if it grew with them.
 
-    Logits of others are -1000, so that their probability is zero, and their rows have no gradient: training goes as if
-    rows were added when a class comes, each with the initial values that it has here, less what weight decay takes
-    meanwhile. A head that was told of no experience answers for all classes. What it was told is no part of its state
-    dict: weights that are put in from elsewhere, such as fresh ones, do not change it.
+    Logits of others are :data:`NO_CLASS`, so that their probability is zero, and their rows have no gradient: training
+    goes as if rows were added when a class comes, each with the values that the fixed head's have then where nothing
+    but weight decay has touched them. A head that was told of no experience answers for all classes. What it was told
+    is no part of its state dict, which is that of the plain network: weights that are put in from elsewhere, such as
+    fresh ones, do not change it. Avalanche's ``IncrementalClassifier`` does the same by adding rows.
     """
 
+    told: Tensor
+
     def __init__(self, linear: nn.Linear):
-        # Avalanche makes a layer of its own, whose initial values are not needed.
-        with torch.random.fork_rng():
-            super().__init__(linear.in_features, linear.out_features)
-        self.classifier = linear
-        told = torch.ones(linear.out_features, dtype=torch.int8, device=linear.weight.device)
-        self.register_buffer("active_units", told, persistent=False)
+        # Its initial values are those of the layer: none are drawn.
+        with torch.random.fork_rng(devices=[]):
+            super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None)
+        self.weight, self.bias = linear.weight, linear.bias
+        told = torch.ones(linear.out_features, dtype=torch.bool, device=linear.weight.device)
+        self.register_buffer("told", told, persistent=False)
 
     def adaptation(self, experience: CLExperience) -> None:
         """Answer for the classes of this and earlier experiences from now on, if it is trained on."""
         if self.training:
-            self.active_units.zero_()
-            self.active_units[list(experience.classes_seen_so_far)] = 1
+            self.told.fill_(False)
+            self.told[list(experience.classes_seen_so_far)] = True
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits (batch, classes) of features (batch, width)."""
+        return super().forward(input).masked_fill(~self.told, NO_CLASS)
 
 
 def with_growing_head(network: nn.Module) -> nn.Module:
@@ -145,7 +153,7 @@ def _rows(classifier: nn.Linear, classes: Sequence[int]) -> nn.Linear:
     """The part of a classifier that answers for some classes."""
     has_bias = classifier.bias is not None
     # Its initial values are those of the rows: none are drawn.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         head = nn.Linear(classifier.in_features, len(classes), bias=has_bias)
     head.weight.copy_(classifier.weight[list(classes)])
     if has_bias:

@@ -39,10 +39,11 @@ def planned_trainings(sizes: StreamSizes, config: RunConfig) -> list[tuple[float
     earlier = last = validated = last_valid = 0
     for own, valid in sizes.trainings:
         kept = min(earlier, config.buffer_size)
+        replayed = {"full": earlier, "last": last, "buffer": kept, "interleaved": kept}.get(replay, 0)
         joined = min(kept, config.batch_size) * -(-own // config.batch_size)
-        replayed = {"full": earlier, "last": last, "buffer": kept, "interleaved": joined}.get(replay, 0)
+        trained = own + (joined if replay == "interleaved" else replayed)
         validation = valid + {"full": validated, "last": last_valid}.get(replay, 0)
-        planned.append((float(config.epochs * (own + replayed)), float(config.epochs * validation + own + replayed)))
+        planned.append((float(config.epochs * trained), float(config.epochs * validation + own + replayed)))
         earlier, last, validated, last_valid = earlier + own, own, validated + valid, valid
     return planned
 

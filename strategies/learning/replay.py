@@ -104,10 +104,31 @@ class InterleavedReplay(BufferReplay):
 
     Each new sample is seen once an epoch, and the reservoir over and over; ``buffer`` has all once, so that k samples
     beside a large megabatch are nearly forgotten. A step sees up to twice as many samples. The reservoir is that of
-    ``buffer``, and pruning scores see what training does: half of their sample is remembered, or all that is.
+    ``buffer``, for validation, too: an epoch is chosen by the new validation part and what is left of earlier ones.
     """
 
     joins = True
+
+
+def training_mixture(strategy: SupervisedTemplate, size: int, rng: np.random.Generator) -> list[int]:
+    """Positions in ``strategy.adapted_dataset`` of ``size`` samples, in random order, mixed as training mixes them.
+
+    They are different ones; but where remembered samples join batches, every second one is remembered, and these are
+    taken over and over.
+
+    Raises:
+        ValueError: there are fewer samples, or fewer new ones than half of ``size``.
+    """
+    joined, everything = getattr(strategy, "joined", 0), len(strategy.adapted_dataset)
+    if not joined:
+        alone: list[int] = rng.choice(everything, size, replace=False).tolist()
+        return alone
+    remembered = size // 2
+    rounds = [rng.permutation(joined) for _ in range(-(-remembered // joined))]
+    newest = joined + rng.choice(everything - joined, size - remembered, replace=False)
+    earlier = np.concatenate([*rounds, np.zeros(0, dtype=int)])[:remembered]
+    mixed: list[int] = rng.permutation(np.concatenate([earlier, newest])).tolist()
+    return mixed
 
 
 class ReplayMegabatches(SupervisedPlugin):

@@ -15,6 +15,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from strategies.learning.evaluation import eval_batches
+from strategies.learning.replay import training_mixture
 from strategies.pruning.controls import Inverted, shuffled
 from strategies.pruning.masks import Masks, prunable_weights
 from strategies.pruning.parts import PruningParts
@@ -155,21 +156,17 @@ class PruningPlugin(SupervisedPlugin):
     ) -> Iterable[Batch]:
         """A seeded sample of ``dataset``, without augmentation, as large as ``sample_fraction`` of one megabatch.
 
-        ``position`` tells the draws of one megabatch apart; ``balanced`` takes every class equally often.
+        ``position`` tells the draws of one megabatch apart; ``balanced`` takes every class equally often. Of what is
+        trained on the rest is drawn as training does (:func:`strategies.learning.replay.training_mixture`).
         """
         size = min(len(dataset), sample_size(strategy.experience, self.parts.sample_fraction))
         if at_most is not None:
             size = min(size, at_most)
         rng = numpy_generator(self.parts.seed, "scoring sample", strategy.clock.train_exp_counter, *position)
-        joined = min(getattr(strategy, "joined", 0), size // 2)
-        if joined and dataset is strategy.adapted_dataset and not balanced:
-            # Scores see what training sees: half of it remembered.
-            earlier = rng.choice(strategy.joined, joined, replace=False)
-            left = len(dataset) - strategy.joined
-            newest = strategy.joined + rng.choice(left, min(size - joined, left), replace=False)
-            return self.batches_of(strategy, dataset, [*newest.tolist(), *earlier.tolist()])
         if balanced:
             return self.batches_of(strategy, dataset, balanced_draw(np.asarray(list(dataset.targets)), size, rng))
+        if dataset is strategy.adapted_dataset:
+            return self.batches_of(strategy, dataset, training_mixture(strategy, size, rng))
         return self.batches_of(strategy, dataset, rng.choice(len(dataset), size, replace=False).tolist())
 
     def batches_of(

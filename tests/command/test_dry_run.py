@@ -126,7 +126,17 @@ class Counter(SupervisedPlugin):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"replay": "none"}, {"replay": "last"}, {"replay": "buffer", "buffer_size": 100}, {"wait": 2}, {"shots": 30}],
+    [
+        *(
+            {},
+            {"replay": "none"},
+            {"replay": "last"},
+            {"replay": "buffer", "buffer_size": 100},
+            {"wait": 2},
+            {"shots": 30},
+        ),
+        *({"replay": "interleaved", "buffer_size": size} for size in (20, 100)),
+    ],
     ids=str,
 )
 def test_as_many_images_are_planned_as_are_trained_on(options, tmp_path, cache):
@@ -135,6 +145,16 @@ def test_as_many_images_are_planned_as_are_trained_on(options, tmp_path, cache):
     counter = Counter()
     run(prepared, plugins=[counter])
     assert planned_samples(prepared.sizes, prepared.config)[0] == counter.seen
+
+
+def test_joined_images_are_trained_on_more_often_and_measured_once(tmp_path, cache):
+    def planned(replay):
+        small = {"stream": "digits", "strategy": "dense", "megabatches": 5, "replay": replay, "buffer_size": 20}
+        prepared = prepare(resolve(small, profile="demo"), data_root=tmp_path, cache=cache)
+        return planned_samples(prepared.sizes, prepared.config)
+
+    (added, measured), (joined, as_many) = planned("buffer"), planned("interleaved")
+    assert joined > 1.2 * added and as_many == measured
 
 
 def test_twice_the_epochs_are_expected_to_take_nearly_twice_the_time(tmp_path, cache):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark.config.profiles import resolve
 from benchmark.metrics.continual import MATRIX, Matrix, continual_values
-from benchmark.models.heads import OTHER_TASKS
+from benchmark.models.heads import NO_CLASS
 from benchmark.running.prepare import prepare
 from benchmark.running.run import run
 
@@ -152,7 +152,7 @@ def test_class_il_of_a_task_incremental_run_chooses_among_all_heads(task_increme
     assert result.final("continual/class_il") == pytest.approx(sum(shares) / 3)
     assert result.final("continual/task_il") == result.final("continual/accuracy")
     told, _ = answers(follower, 3, follower.scenario.test_stream[0], "told")
-    assert (told == OTHER_TASKS).sum(1).unique().tolist() == [6]
+    assert (told == NO_CLASS).sum(1).unique().tolist() == [6]
 
 
 def test_anytime_metrics_count_what_has_been_seen(class_incremental):

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from avalanche.core import SupervisedPlugin
 from states import Diary, copied, same
 
 from strategies.anytime import AnytimeStrategy, Pruning
@@ -14,6 +15,7 @@ from strategies.learning.averaging import WeightAveraging
 from strategies.learning.evaluation import count_correct
 from strategies.learning.selection import BestValidation
 from strategies.registry import STRATEGIES
+from strategies.swa import StochasticAverage
 
 COUNTER = "2.num_batches_tracked"
 NAMES = ["EMA", "SWA"]
@@ -113,6 +115,25 @@ def test_swa_estimates_the_statistics_of_the_mean_on_the_training_data(make_lear
     }
     for name, value in expected.items():
         torch.testing.assert_close(getattr(model[2], name).double(), value, rtol=1e-4, atol=1e-6)
+
+
+def test_swa_estimates_them_on_as_many_remembered_samples_as_training_has(make_learner, make_stream, train, numbers):
+    class Forwarded(SupervisedPlugin, supports_distributed=False):
+        def __init__(self):
+            super().__init__()
+            self.shares = []
+
+        def before_training_exp(self, strategy, *args, **kwargs):
+            [swa] = [plugin for plugin in strategy.plugins if isinstance(plugin, StochasticAverage)]
+            newest, inputs = set(strategy.experience.dataset.sample_id), swa._inputs(strategy)
+            self.shares.append([sum(one in newest for one in numbers(x)) / len(x) for x in inputs])
+
+    diary, stream = Forwarded(), make_stream(samples=480)
+    learner = make_learner(batch_size=64, epochs=1, replay="interleaved", buffer_size=9, plugins=[diary])
+    train(build("SWA", learner), stream)
+    assert set(diary.shares[0]) == {1.0}
+    for shares in diary.shares[1:]:
+        assert sum(shares) / len(shares) == pytest.approx(0.5, abs=0.02) and 0.2 < min(shares) <= max(shares) < 0.8
 
 
 @pytest.mark.parametrize(("start", "averaged"), [(0.0, [0, 1, 2, 3]), (0.5, [2, 3]), (0.7, [2, 3]), (0.99, [3])])

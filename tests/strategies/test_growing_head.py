@@ -9,7 +9,7 @@ from torch import nn
 from benchmark.config.profiles import resolve
 from benchmark.errors import UsageError
 from benchmark.models.build import model_factory
-from benchmark.models.heads import GrowingHead, with_growing_head
+from benchmark.models.heads import NO_CLASS, GrowingHead, with_growing_head
 from benchmark.running.build import build_strategy
 from benchmark.running.prepare import prepare
 from benchmark.streams.build import build_stream
@@ -18,8 +18,6 @@ from strategies.pruning.masks import prunable_weights
 from strategies.registry import STRATEGIES
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-UNMET = -1000.0
 
 OPTIONS = {
     **{"stream": "split_digits", "head": "growing", "megabatches": 3, "epochs": 2, "shots": 30, "test_shots": 10},
@@ -46,10 +44,12 @@ def test_met_classes_have_the_networks_logits_and_others_none():
     head.adaptation(Experience())
     logits = growing(x)
     assert torch.equal(logits[:, [1, 4]], whole(x)[:, [1, 4]])
-    assert (logits[:, [0, 2, 3, 5]] == UNMET).all()
+    assert (logits[:, [0, 2, 3, 5]] == NO_CLASS).all()
     nn.CrossEntropyLoss()(logits, torch.tensor([1, 4, 4, 1, 1])).backward()
-    assert head.classifier.weight.grad[[0, 2, 3, 5]].count_nonzero() == 0
+    assert head.weight.grad[[0, 2, 3, 5]].count_nonzero() == 0
     assert prunable_weights(growing).keys() == prunable_weights(whole).keys()
+    assert growing.state_dict().keys() == whole.state_dict().keys()
+    assert (logits / 200).softmax(1)[:, [0, 2, 3, 5]].count_nonzero() == 0, "GraSP's temperature"
 
 
 def test_other_weights_do_not_make_it_forget_what_it_was_told():
@@ -57,7 +57,7 @@ def test_other_weights_do_not_make_it_forget_what_it_was_told():
     [head] = [module for module in growing.modules() if isinstance(module, GrowingHead)]
     head.adaptation(Experience())
     growing.load_state_dict(with_growing_head(network()).state_dict())
-    assert head.active_units.tolist() == [0, 1, 0, 0, 1, 0]
+    assert head.told.tolist() == [False, True, False, False, True, False]
 
 
 def test_making_one_draws_no_random_number():
@@ -84,9 +84,12 @@ def can_grow(name):
     return traits.task_labels == "heads" and name != "DER"
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES.names() if can_grow(name)])
-def test_no_predictor_answers_with_a_class_that_has_not_come(name, tmp_path):
-    prepared = prepare(told(name), data_root="none", cache=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "scenario"),
+    [("dense", "blurry"), *((name, "class-incremental") for name in STRATEGIES.names() if can_grow(name))],
+)
+def test_no_predictor_answers_with_a_class_that_has_not_come(name, scenario, tmp_path):
+    prepared = prepare(told(name).model_copy(update={"scenario": scenario}), data_root="none", cache=tmp_path)
     stream = build_stream(prepared.config, prepared.data, "cpu")
     strategy = build_strategy(prepared.config, stream, "cpu", None)
     tests = [experience.dataset for experience in stream.scenario.test_stream]
@@ -98,13 +101,13 @@ def test_no_predictor_answers_with_a_class_that_has_not_come(name, tmp_path):
             for x, *_ in eval_batches(strategy, dataset, 256):
                 with torch.no_grad():
                     logits = strategy.model(x)
-                assert (logits > UNMET).any(0).nonzero()[:, 0].tolist() == met
-    assert len(met) == 10
+                assert (logits > NO_CLASS).any(0).nonzero()[:, 0].tolist() == met
+    assert len(met) == 10 and prepared.config.scenario == scenario
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES.names() if not can_grow(name)])
 def test_strategies_with_heads_of_their_own_say_so(name, tmp_path):
-    with pytest.raises(UsageError, match=r"leave out --head growing|choose --protocol task-incremental") as error:
+    with pytest.raises(UsageError, match=r"leave out --head growing") as error:
         prepare(told(name), data_root="none", cache=tmp_path)
     assert "\n" not in str(error.value)
 

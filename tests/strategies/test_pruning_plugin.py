@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -306,18 +307,29 @@ def test_scoring_reaches_back_to_replayed_megabatches(make_learner, train, make_
     assert 0 < len(newest & set(scorer.samples[2])) < len(scorer.samples[2])
 
 
-def test_half_of_the_scoring_sample_is_remembered_where_half_of_each_batch_is(
-    make_learner, train, make_stream, numbers
-):
-    scorer = Scorer(numbers)
-    stream = make_stream(samples=240)
-    learner = make_learner(epochs=1, replay="interleaved", buffer_size=7)
+@pytest.mark.parametrize("size", [3, 7, 100])
+def test_scoring_sees_remembered_samples_as_often_as_training(make_learner, train, make_stream, numbers, size):
+    class InOrder(Scorer):
+        def remember(self, model, batches):
+            batches = list(batches)
+            self.samples.append([number for (x,), _ in batches for number in self.numbers(x)])
+            return batches
+
+    scorer, stream = InOrder(numbers), make_stream(samples=480)
+    learner = make_learner(epochs=1, replay="interleaved", buffer_size=size)
     train(AnytimeStrategy(learner=learner, plugins=[make_pruning(scorer)]), stream)
+    mixed = 0
     for experience, scored in zip(stream.train_stream, scorer.samples, strict=True):
-        size = round(0.2 * len(experience.dataset))
-        assert len(scored) == len(set(scored)) == size
-        earlier = set(scored) - set(experience.dataset.sample_id)
-        assert len(earlier) == (min(7, size // 2) if experience.current_experience else 0)
+        newest = [one for one in scored if one in set(experience.dataset.sample_id)]
+        earlier = Counter(one for one in scored if one not in set(newest))
+        assert len(scored) == round(0.2 * len(experience.dataset)) and len(newest) == len(set(newest))
+        assert earlier.total() == (len(scored) // 2 if experience.current_experience else 0)
+        assert len(earlier) == min(size, earlier.total()) and max(earlier.values(), default=0) <= -(
+            -earlier.total() // size
+        )
+        first = scored[: len(scored) // 2]
+        mixed += 0 < sum(one in earlier for one in first) < len(first)
+    assert mixed == 2, "old and new ones stand in one batch"
 
 
 def test_scoring_never_sees_augmented_images(make_learner, train, make_stream, numbers):

@@ -145,10 +145,6 @@ def test_batches_of_new_samples_are_joined_by_as_many_remembered_ones(stream, ma
         assert all(len(batch) == len(set(batch)) for batch in remembered)
 
 
-def test_interleaved_remembers_what_the_buffer_does(stream):
-    assert observed("interleaved", stream) == observed("buffer", stream)
-
-
 @pytest.mark.parametrize(
     ("name", "expected"), [("full", [4, 8, 12, 16]), ("none", [4, 4, 4, 4]), ("last", [4, 8, 8, 8])]
 )

@@ -9,7 +9,7 @@ from torch import nn
 from benchmark.config.profiles import resolve
 from benchmark.errors import UsageError
 from benchmark.models.build import model_factory
-from benchmark.models.heads import OTHER_TASKS, TaskHeads
+from benchmark.models.heads import NO_CLASS, TaskHeads
 from benchmark.running.build import build_strategy
 from benchmark.running.prepare import prepare
 from benchmark.streams.build import build_stream
@@ -41,7 +41,7 @@ def test_heads_answer_as_the_network_did_among_the_tasks_classes():
     for row, label in enumerate(labels.tolist()):
         own = list(TASKS[label])
         assert torch.allclose(told[row, own], logits[row, own], atol=1e-6)
-        assert (told[row] == OTHER_TASKS).sum() == 4
+        assert (told[row] == NO_CLASS).sum() == 4
     assert torch.allclose(told[labels == 2], heads(x[labels == 2], 2))
 
 
