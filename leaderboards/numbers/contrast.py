@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import pandas as pd
+
 from leaderboards.errors import BoardError
 from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board, Row, boards
@@ -47,7 +49,8 @@ class Line:
     Attributes:
         seeds: how many both have.
         compared: key of a measure -> comparison, for those of the place ``contrast`` that both have.
-        time_ratio: geometric mean over common seeds of training time, other / reference; None if it is not known.
+        time_ratio: geometric mean of training time, other / reference, over common seeds whose two runs were on the
+            same hardware; None if there are none.
     """
 
     name: str
@@ -113,7 +116,7 @@ def contrasts(records: Records, field: str) -> list[Contrast]:
 def compared_rows(name: str, reference: Row, other: Row, measures: Iterable[Measure]) -> Line | None:
     """Two rows as a line of a comparison, other - reference; None where they have no common seed."""
     metrics = {one.key: one.name for one in measures}
-    pair = _values(reference, metrics), _values(other, metrics)
+    pair = _pair(reference, other, metrics)
     return _line(name, *pair) if _common(*pair) else None
 
 
@@ -126,7 +129,7 @@ def _of_board(board: Board, field: str, order: Sequence[str]) -> Iterable[Contra
     for other in others:
         theirs = by_value[other]
         metrics = {one.key: one.name for one in board.glossary.in_place("contrast")}
-        both = {key: (_values(ours[key], metrics), _values(theirs[key], metrics)) for key in ours if key in theirs}
+        both = {key: _pair(ours[key], theirs[key], metrics) for key in ours if key in theirs}
         pairs = {key: pair for key, pair in both.items() if _common(*pair)}
         if pairs:
             lines = [_line(row_name(ours[key].runs), *pair) for key, pair in pairs.items()]
@@ -140,10 +143,22 @@ def _value(row: Row, field: str) -> str:
     return ", ".join(words)
 
 
-def _values(row: Row, metrics: Mapping[str, str]) -> Values:
+def _pair(reference: Row, other: Row, metrics: Mapping[str, str]) -> tuple[Values, Values]:
+    before, after = _hardware(reference), _hardware(other)
+    alike = {seed for seed in before.keys() & after.keys() if before[seed] == after[seed]}
+    return _values(reference, metrics, alike), _values(other, metrics, alike)
+
+
+def _hardware(row: Row) -> dict[int, str]:
+    """Seed -> the processor, as far as it is known: runs that do not say it are taken for alike."""
+    told = row.runs["hardware"] if "hardware" in row.runs else pd.Series("", row.runs.index)
+    return dict(zip(row.runs["seed"], told.fillna("").astype(str), strict=True))
+
+
+def _values(row: Row, metrics: Mapping[str, str], timed: Collection[int]) -> Values:
     values = {key: row.by_seed(metric) for key, metric in metrics.items()}
-    seconds = row.by_seed(TIME)
-    return {**values, TIME: {seed: math.log(value) for seed, value in seconds.items() if value > 0}}
+    seconds = {seed: value for seed, value in row.by_seed(TIME).items() if seed in timed and value > 0}
+    return {**values, TIME: {seed: math.log(value) for seed, value in seconds.items()}}
 
 
 def _common(reference: Values, other: Values) -> set[int]:

@@ -43,8 +43,8 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
         + "- Difference: the mean of the paired differences, value minus reference. Means and differences are given "
         "± half the width of their 95 % t interval over seeds.\n"
         "- p: of the paired t test; p (Holm): corrected over all variants of this page, each metric by itself.\n"
-        "- Training time ratio: geometric mean of the paired ratios of `time/train_seconds`, value / reference: wall "
-        "time, which means something where both were run on the same hardware under the same load.\n"
+        "- Training time ratio: geometric mean of the paired ratios of `time/train_seconds`, value / reference, of "
+        "pairs on the same hardware: wall time, which means something where both had the same load.\n"
         f"- {ALL}: averaged over the variants within each seed first. Runs of one seed share split and "
         "initialisation: pairs of different variants are not independent, so that the interval and p are over "
         "seeds. It is no part of Holm's correction.",
@@ -55,7 +55,8 @@ def contrast_page(contrasts: Sequence[Contrast], field: str) -> str:
 
 
 def _contrasted_measures(contrast: Contrast) -> list[Measure]:
-    return contrast.board.glossary.in_place("contrast")
+    """Those that some line has: accuracy over experiences is no measure of a stream that does not shift."""
+    return [one for one in contrast.board.glossary.in_place("contrast") if one.key in contrast.pooled.compared]
 
 
 def _contrasted(contrast: Contrast) -> str:

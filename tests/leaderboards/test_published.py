@@ -21,13 +21,6 @@ PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published"
 
 GUIDE = "../../docs/reading-a-board.md"
 
-WITHOUT_RECORDS = {
-    "contrast-precision.md",
-    "imagefolder-cifar10-jpeg-real-b10-full-resnet20s-e8-9a1484c2.md",
-    "tiny_restricted_imagenet_fewshot-real-b10-full-resnet20s-e8-a9c722c5.md",
-}
-"""Pages of protocol 1, from before there were records. Every other page has them."""
-
 PUBLISHED_WITH = ({}, {"across": ["replay"]}, {"contrast": "precision"})
 """Options that pages are published with. The index is written by hand."""
 
@@ -50,7 +43,7 @@ def pages_of(folder: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def flaws(published: Path, without_records: set[str], scratch: Path) -> list[str]:
+def flaws(published: Path, scratch: Path) -> list[str]:
     """What is wrong with published pages and their records."""
     pages = pages_of(published)
     found, rendered, runs, shown = [], {}, {}, set()
@@ -72,14 +65,13 @@ def flaws(published: Path, without_records: set[str], scratch: Path) -> list[str
     found += [f"not what the records give: {name}" for name in pages if rendered.get(name, pages[name]) != pages[name]]
     alone = {svg.parent.name for svg in published.glob("*/*.svg")} - {name.removesuffix(".md") for name in pages}
     found += [f"figures without a page: {name}" for name in alone]
-    found += [f"neither records nor an excuse: {name}" for name in pages.keys() - rendered.keys() - without_records]
-    found += [f"an excuse without need: {name}" for name in without_records - (pages.keys() - rendered.keys())]
+    found += [f"no records: {name}" for name in pages.keys() - rendered.keys()]
     found += [f"records without a page: {name}" for name in {runs[one] for one in runs.keys() - shown}]
     return found
 
 
 def test_published_pages_are_those_of_their_records(tmp_path):
-    assert flaws(PUBLISHED, WITHOUT_RECORDS, tmp_path) == []
+    assert flaws(PUBLISHED, tmp_path) == []
 
 
 def test_the_first_board_of_the_readme_is_the_published_one():
@@ -104,7 +96,6 @@ def digits(tmp_path_factory):
         run(prepare(config, data_root=folder, cache=folder), store=store, profile="demo")
     export(store.uri, folder / "published" / "records")
     publish([store.uri], folder / "published", guide=GUIDE, figures=True)
-    (folder / "published" / "old.md").write_text("# An old page\n")
     return folder
 
 
@@ -128,10 +119,10 @@ def test_records_of_a_real_run_hold_nothing_of_the_machine(digits):
 
 @pytest.mark.slow
 def test_flaws_of_published_pages_are_found(digits, tmp_path):
-    def found(spoil=Path.exists, without=frozenset({"old.md"})):
+    def found(spoil=Path.exists):
         place = copied(digits, tmp_path / str(len(list(tmp_path.iterdir()))))
         spoil(place)
-        return flaws(place, set(without), place / "scratch")
+        return flaws(place, place / "scratch")
 
     source = digits / "published"
     [page] = [path.name for path in source.glob("digits*.md")]
@@ -154,9 +145,7 @@ def test_flaws_of_published_pages_are_found(digits, tmp_path):
     assert found(change_a_digit) == other_figures
     assert found(lambda place: (place / records[0]).unlink()) == other_figures
     assert {*other_figures} < {*found(damage)} and any("damaged" in line for line in found(damage))
-    assert found(without=()) == ["neither records nor an excuse: old.md"]
-    assert found(without=("old.md", page)) == [f"an excuse without need: {page}"]
-    assert found(without=("old.md", "gone.md")) == ["an excuse without need: gone.md"]
+    assert found(lambda place: (place / "old.md").write_text("# An old page\n")) == ["no records: old.md"]
     alone = f"figures without a page: {page.removesuffix('.md')}"
     assert found(lambda place: (place / page).unlink()) == [alone, f"records without a page: {page}"]
     assert found(lambda place: (place / "records" / "glossary.json").unlink())

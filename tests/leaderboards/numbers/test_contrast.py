@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -189,7 +191,7 @@ def test_a_single_seed_has_no_interval_and_no_p(store):
     store.add(anytime__cer_rate=0.1)
     store.add(protocol=BF16, anytime__cer_rate=0.2)
     page = contrast_page(contrasts(collect(store.uri), "precision"), "precision")
-    assert cells(page)["dense"] == ["1", "0.1000", "0.2000", "+0.1000", "-", "-", *"-----", "-"]
+    assert cells(page)["dense"] == ["1", "0.1000", "0.2000", "+0.1000", "-", "-", "-"]
 
 
 def test_the_index_links_the_page_and_nothing_is_written_without_one(store, tmp_path):
@@ -206,3 +208,29 @@ def test_the_index_links_the_page_and_nothing_is_written_without_one(store, tmp_
     assert (tmp_path / "out" / "contrast-precision.md").read_text().startswith("# Contrast: precision")
     publish([store.uri], tmp_path / "plain")
     assert "contrast" not in (tmp_path / "plain" / "README.md").read_text()
+
+
+def test_times_of_other_machines_are_not_compared(store):
+    fill(store, seeds=3)
+    records = collect(store.uri)
+
+    def ratios(elsewhere):
+        """Where ``elsewhere`` are the seeds whose bf16 run was on another machine."""
+        precisions = [protocol["precision"] for protocol in records.runs["protocol"]]
+        hardware = [
+            precision if seed in elsewhere else "A"
+            for precision, seed in zip(precisions, records.runs["seed"], strict=True)
+        ]
+        [contrast] = contrasts(replace(records, runs=records.runs.assign(hardware=hardware)), "precision")
+        return [line.time_ratio for line in (*contrast.lines, contrast.pooled)]
+
+    assert all(ratio == pytest.approx(0.5, rel=0.2) for ratio in (*ratios({}), *ratios({0})))
+    assert ratios({}) != ratios({0})
+    assert ratios({0, 1, 2}) == [None] * 3
+
+
+def test_columns_that_no_line_has_are_left_out(store):
+    fill(store)
+    page = contrast_page(contrasts(collect(store.uri), "precision"), "precision")
+    assert "CER rate difference" in page and "Final accuracy difference" in page
+    assert "Forgetting" not in page and "BWT" not in page
