@@ -62,7 +62,11 @@ PARTS = {
 EQUAL_MEANS = {PAPERS_DENSITY: 0.558, 0.05: 0.288}
 """Final density of APP -> the constant one that is as dense on average over the megabatches."""
 
-CAMPAIGNS = {"fashion_mnist": ["fashion_mnist.yaml --data-root DIR"], "digits": ["digits.yaml", "digits_long.yaml"]}
+CAMPAIGNS = {
+    "fashion_mnist": ["fashion_mnist.yaml --data-root DIR"],
+    "tiny_restricted_imagenet_fewshot": ["tiny_restricted_imagenet.yaml --data-root DIR"],
+    "digits": ["digits.yaml", "digits_long.yaml"],
+}
 """Stream -> what its runs here are made with."""
 
 LONG = 100

@@ -11,34 +11,45 @@ from leaderboards.glossary import Measure
 from leaderboards.numbers.boards import Board
 
 LOSS = "anytime/cer_rate"
-"""Metric that costs are weighed against: the rate of cumulative errors."""
+"""Metric: the rate of cumulative errors."""
 
-COSTS = ("size/bytes_bitmask", "compute/train_flops", "compute/train_flops_if_skipped")
-"""Metrics that a low error is paid with."""
+STORED, KEPT = "size/bytes_bitmask", "size/memory_bytes"
+"""Metrics: bytes of the network, and of all that a learner keeps between the experiences of a stream that shifts."""
+
+TRAINING = ("compute/train_flops", "compute/train_flops_if_skipped")
 
 
 @dataclass(frozen=True)
 class Front:
-    """Rows that no other row beats in both :data:`LOSS` and a cost, by their ranks from the cheapest to the best."""
+    """Rows that no other row beats both in a cost and in a merit, by their ranks from the cheapest to the best."""
 
     cost: Measure
+    merit: Measure
     ranks: Sequence[int]
 
 
 def fronts(board: Board) -> list[Front]:
-    """The fronts of those of :data:`COSTS` in which rows of the board differ."""
-    loss = board.glossary.get(LOSS)
-    if loss is None:
+    """The fronts of what the board leads with against those costs in which its rows differ.
+
+    Costs are bytes and FLOPs of training: bytes of all that is kept where every row says them, else of the network.
+    """
+    merit = board.lead
+    if merit is None:
         return []
+    memory = board.glossary.get(KEPT)
+    told = memory is not None and all(memory.key in row.estimates for row in board.rows)
     found = []
-    for cost in (board.glossary[name] for name in COSTS if name in board.glossary):
+    for name in (KEPT if told else STORED, *TRAINING):
+        cost = board.glossary.get(name)
+        if cost is None:
+            continue
         points = {
-            number: (row.estimates[cost.key].mean, row.estimates[loss.key].mean)
+            number: (row.estimates[cost.key].mean, -merit.better * row.estimates[merit.key].mean)
             for number, row in enumerate(board.rows, start=1)
-            if cost.key in row.estimates and loss.key in row.estimates
+            if cost.key in row.estimates and merit.key in row.estimates
         }
         if len({spent for spent, _ in points.values()}) > 1:
-            found.append(Front(cost, pareto(points)))
+            found.append(Front(cost, merit, pareto(points)))
     return found
 
 

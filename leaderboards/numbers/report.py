@@ -179,7 +179,7 @@ class Report:
         provenance: what -> the different values that occur, sorted.
         started: when the first and the last of the runs began (UTC).
         older_protocol: the board's version of the protocol, where other boards of the store have a newer one.
-        fronts: Pareto fronts of those of :data:`leaderboards.numbers.fronts.COSTS` in which rows differ.
+        fronts: Pareto fronts against those costs in which rows differ (:func:`leaderboards.numbers.fronts.fronts`).
         drawn: ranks of the rows that figures show: the baseline and the first of each group, then the first of the
             others, :data:`DRAWN` at most.
         leaders: ranks of the rows that are the best by :attr:`leaderboards.numbers.boards.Board.lead` and of those that

@@ -42,7 +42,7 @@ SHORT_COMMIT = 7
 MAIN = ("cer_rate", "accuracy", "gap_clean", "density", "bytes")
 """Keys of the measures of the first table: with rank and name seven columns, which fit a page."""
 
-SHIFTING_MAIN = ("acc", "forgetting", "bwt", "density", "bytes")
+SHIFTING_MAIN = ("acc", "forgetting", "density", "bytes", "memory")
 """The same for streams that shift."""
 
 MEAN_DENSITY = "size/mean_density"
@@ -59,7 +59,7 @@ AT_ONCE = 4
 NAMED = 6
 """Rows that a sentence names at most."""
 
-FIRST_PICTURES = ("accuracy", "matrix", "first", "bytes")
+FIRST_PICTURES = ("accuracy", "matrix", "first", "bytes", "memory")
 """Shown at once; the others are folded."""
 
 
@@ -236,8 +236,10 @@ def _legend(report: Report, shown: Sequence[RowReport]) -> str:
         lines.append("Density: mean over the megabatches → at the end.")
     if any(row.bytes_ratio is not None for row in shown) and "bytes" in keys:
         lines.append("In brackets: share of the dense network's bytes.")
-    if any(front.cost.key in keys for front in report.fronts):
-        lines.append("◆: no other row has both fewer bytes and a lower CER rate.")
+    for front in report.fronts:
+        if front.cost.key in keys:
+            level = "higher" if front.merit.better > 0 else "lower"
+            lines.append(f"◆: no other row has both fewer bytes and a {level} {escape(front.merit.title)}.")
     return " ".join(lines)
 
 
@@ -382,7 +384,8 @@ def _some_columns(report: Report, columns: Sequence[Measure]) -> str:
 def _fronts(report: Report) -> list[str]:
     if not report.fronts:
         return []
-    return [details("Pareto fronts of CER rate", "\n".join(_front(report, one) for one in report.fronts))]
+    title = f"Pareto fronts of {escape(report.fronts[0].merit.title)}"
+    return [details(title, "\n".join(_front(report, one) for one in report.fronts))]
 
 
 def _front(report: Report, front: Front) -> str:

@@ -19,6 +19,7 @@ GAP, DENSITY = "gap/clean", "size/density"
 
 COST_NAMES = {
     "size/bytes_bitmask": ("bytes", "bytes of the stored network"),
+    "size/memory_bytes": ("memory", "bytes that the learner keeps"),
     "compute/train_flops": ("flops", "FLOPs of training"),
     "compute/train_flops_if_skipped": ("flops-if-skipped", "FLOPs of training, if zeros were skipped"),
 }
@@ -119,12 +120,13 @@ def pictures(report: Report) -> list[Picture]:
     if any(row.layers is not None for row in shown):
         found.append(LAYERS)
     for front in report.fronts:
+        where, level = ("upper left", "higher") if front.merit.better > 0 else ("lower left", "lower")
         found.append(
             Picture(
                 COST_NAMES[front.cost.name][0],
-                f"CER rate (%) against {COST_NAMES[front.cost.name][1]}",
-                "Every row is a point; lower left is better. The line joins the Pareto front: no other row has both "
-                "a lower CER rate and a lower cost.",
+                f"{front.merit.title} (%) against {COST_NAMES[front.cost.name][1]}",
+                f"Every row is a point; {where} is better. The line joins the Pareto front: no other row has both "
+                f"a {level} {front.merit.title} and a lower cost.",
                 front.cost.name,
                 against_cost=True,
             )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from leaderboards.numbers.curves import Curve
-from leaderboards.numbers.fronts import LOSS
+from leaderboards.numbers.fronts import Front
 from leaderboards.numbers.report import BASELINE, Report, RowReport
 from leaderboards.render.canvas import COLOURS, Scheme, label, recoloured, svg
 from leaderboards.render.heat_map import heat_map
@@ -47,23 +47,26 @@ def draw(report: Report) -> dict[str, str]:
 
 
 def _svg(report: Report, one: Picture, scheme: Scheme) -> str:
+    front = next((found for found in report.fronts if one.against_cost and found.cost.name == one.metric), None)
+    styles = _styles(report, scheme) if front is None else _front_styles(report, front, scheme)
+
     def paint(figure: Figure) -> None:
-        left, right = 0.075, 0.985 - _widest(figure, report)
+        left, right = 0.075, 0.985 - _widest(figure, [own.row for own in styles])
         axes = figure.add_axes((left, 0.135, right - left, 0.765))
         axes.set_title(_title(report, one), x=-left / (right - left) + 0.01)
         axes.grid(True, color=scheme.grid, linewidth=0.7)
         axes.set_axisbelow(True)
-        if one.against_cost:
-            _scatter(axes, report, one, scheme)
+        if front is None:
+            _lines(axes, report, one, styles, scheme)
         else:
-            _lines(axes, report, one, scheme)
+            _scatter(axes, report, front, styles, scheme)
 
     return svg(paint, scheme)
 
 
-def _widest(figure: Figure, report: Report) -> float:
+def _widest(figure: Figure, rows: Iterable[RowReport]) -> float:
     """Width of the names at the right and of what joins them, as a share of the figure."""
-    names = [figure.text(0, 0, name) for name in (BASELINE, *map(_label, drawn_rows(report)))]
+    names = [figure.text(0, 0, name) for name in (BASELINE, *map(_label, rows))]
     width = max(name.get_window_extent().width for name in names) / figure.bbox.width
     for name in names:
         name.remove()
@@ -95,6 +98,21 @@ def _styles(report: Report, scheme: Scheme) -> list[Style]:
     return styles
 
 
+def _front_styles(report: Report, front: Front, scheme: Scheme) -> list[Style]:
+    """One for each row that a scatter names: the baseline, and of the front the best by rank.
+
+    Rows that other figures show look as they do there.
+    """
+    drawn = {own.row.rank: own for own in _styles(report, scheme)}
+    first = [rank for rank, own in drawn.items() if own.colour == scheme.ink]
+    others = sorted(rank for rank in front.ranks if rank not in first)[: len(drawn) - len(first)]
+    spare = iter([own for rank, own in drawn.items() if rank not in (*first, *others)])
+    return [
+        drawn[rank] if rank in drawn else replace(next(spare), row=report.rows[rank - 1])
+        for rank in sorted([*first, *others])
+    ]
+
+
 def _drawable(value: float) -> bool:
     """Whether there is room for it; what diverged goes to wherever numbers end."""
     return abs(value) < LARGEST
@@ -110,14 +128,14 @@ class End:
     marker: str
 
 
-def _lines(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
+def _lines(axes: Axes, report: Report, one: Picture, shown: Sequence[Style], scheme: Scheme) -> None:
     measure = report.board.glossary.get(one.metric)
     scale = 100.0 if measure is not None and measure.unit == "fraction" else 1.0
     ends: list[End] = []
     drawn_means: list[float] = []
     bounds: list[float] = []
     last = 2
-    for own in _styles(report, scheme):
+    for own in shown:
         row = own.row
         curve = (row.curves_against if one.paired else row.curves).get(one.metric)
         if curve is None or not all(map(_drawable, curve.means)):
@@ -193,18 +211,17 @@ def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _scatter(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
-    loss = report.board.glossary[LOSS]
-    front = next(found for found in report.fronts if found.cost.name == one.metric)
+def _scatter(axes: Axes, report: Report, front: Front, shown: Sequence[Style], scheme: Scheme) -> None:
+    merit = front.merit
     known = {
-        row.rank: (row.cells[front.cost.key].estimate.mean, row.cells[loss.key].estimate)
+        row.rank: (row.cells[front.cost.key].estimate.mean, row.cells[merit.key].estimate)
         for row in report.rows
-        if front.cost.key in row.cells and loss.key in row.cells
+        if front.cost.key in row.cells and merit.key in row.cells
     }
     points = {
-        rank: (cost, 100 * lost.mean, 100 * (lost.margin if lost.margin and _drawable(lost.margin) else 0.0))
-        for rank, (cost, lost) in known.items()
-        if _drawable(cost) and _drawable(lost.mean) and cost > 1 / LARGEST
+        rank: (cost, 100 * found.mean, 100 * (found.margin if found.margin and _drawable(found.margin) else 0.0))
+        for rank, (cost, found) in known.items()
+        if _drawable(cost) and _drawable(found.mean) and cost > 1 / LARGEST
     }
     if not points:
         return
@@ -217,27 +234,28 @@ def _scatter(axes: Axes, report: Report, one: Picture, scheme: Scheme) -> None:
         linewidth=1.4,
         zorder=2,
     )
-    styles = {own.row.rank: own for own in _styles(report, scheme)}
+    styles = {own.row.rank: own for own in shown}
     ends, bounds = [], []
-    for rank, (cost, lost, margin) in points.items():
+    for rank, (cost, height, margin) in points.items():
         own = styles.get(rank)
         if own is None:
-            axes.plot([cost], [lost], ".", color=scheme.faint, markersize=5, zorder=2)
+            axes.plot([cost], [height], ".", color=scheme.faint, markersize=5, zorder=2)
             continue
-        axes.errorbar([cost], [lost], yerr=[margin], color=own.colour, marker=own.marker, markersize=8, zorder=3)
-        bounds += [lost - margin, lost + margin]
-        ends.append(End(lost, _label(own.row), own.colour, own.marker))
+        axes.errorbar([cost], [height], yerr=[margin], color=own.colour, marker=own.marker, markersize=8, zorder=3)
+        bounds += [height - margin, height + margin]
+        ends.append(End(height, _label(own.row), own.colour, own.marker))
     costs = [cost for cost, _, _ in points.values()]
     if max(costs) > 4 * min(costs):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        # Over several powers of ten there is no room for more than their names.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if max(costs) > 200 * min(costs) else (1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.margins(x=0.08)
-    losses = [lost for _, lost, _ in points.values()]
-    _limit(axes, losses, [*bounds, *losses])
+    heights = [height for _, height, _ in points.values()]
+    _limit(axes, heights, [*bounds, *heights])
     axes.set_xlabel(printable(front.cost.unit))
     _names(axes, ends, None)
 

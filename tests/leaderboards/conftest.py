@@ -116,7 +116,7 @@ class Toy:
 def reported():
     """Makes the report of a board without any store: strategy -> metric -> a value a seed, or a list of a step each."""
 
-    def make(rows, **protocol):
+    def make(rows, measures=(), **protocol):
         runs, series = [], {}
         for strategy, metrics in rows.items():
             for seed in range(max(map(len, metrics.values()))):
@@ -138,7 +138,7 @@ def reported():
                         **{f"metrics.{name}": value for name, value in values.items()},
                     }
                 )
-        glossary = Glossary(GLOSSARY).completed(name for metrics in rows.values() for name in metrics)
+        glossary = Glossary((*GLOSSARY, *measures)).completed(name for metrics in rows.values() for name in metrics)
         [board] = boards(Records(pd.DataFrame(runs), glossary))
         return report(board, series=series)
 

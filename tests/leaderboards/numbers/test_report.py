@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leaderboards.glossary import Measure
 from leaderboards.numbers.fronts import pareto
 from leaderboards.numbers.report import DRAWN
 
 RATE, BYTES, ACCURACY = "anytime/cer_rate", "size/bytes_bitmask", "test/accuracy"
+ACC, MEMORY = "continual/accuracy", "size/memory_bytes"
+
+CONTINUAL = (
+    Measure(ACC, "ACC", "mean over experiences", "fraction", better=1, key="acc"),
+    Measure(MEMORY, "Memory", "kept", "bytes", better=-1, key="memory"),
+)
 
 
 def best(found, key):
@@ -64,6 +71,20 @@ def test_the_front_has_what_nothing_beats_in_both(reported):
     [front] = found.fronts
     assert front.cost.key == "bytes"
     assert names(found, front.ranks) == ["a", "b", "c", "e"]
+
+
+def test_where_the_stream_shifts_accuracy_is_weighed_against_all_that_is_kept(reported):
+    rows = {"a": (0.5, 30, 10), "b": (0.7, 10, 20), "c": (0.6, 5, 25), "d": (0.9, 10, 90)}
+    metrics = {name: {ACC: [acc], BYTES: [stored], MEMORY: [kept]} for name, (acc, stored, kept) in rows.items()}
+    found = reported(metrics, CONTINUAL)
+    [front] = found.fronts
+    assert (front.cost.name, front.merit.name) == (MEMORY, ACC)
+    assert names(found, front.ranks) == ["a", "b", "d"]
+    del metrics["b"][MEMORY]
+    found = reported(metrics, CONTINUAL)
+    [front] = found.fronts
+    assert front.cost.name == BYTES, "what a row does not say cannot be compared"
+    assert names(found, front.ranks) == ["c", "d"]
 
 
 def test_costs_in_which_all_rows_are_equal_have_no_front(reported):

@@ -62,6 +62,15 @@ def test_each_figure_is_drawn_in_both_schemes_and_twice_the_same(reported):
         assert own.ink in used and used <= set(own.all) | {"#000000"} and not used & set(other.all) - set(own.all)
 
 
+def test_a_scatter_names_the_baseline_and_the_best_of_the_front(reported):
+    """Though other figures show other rows."""
+    found = rows("dense", *(f"r{number:02}" for number in range(14)))
+    for name, metrics in found.items():
+        metrics["size/bytes_bitmask"] = [10.0 if name == "r13" else 500.0 if name == "r12" else 1000.0] * 2
+    svg = draw(reported(found))[path_of(reported(found).board.file_name, "bytes", "light")]
+    assert {one for one in texts(svg) if one in found} == {"dense", "r12", "r13"}
+
+
 def test_what_a_user_has_set_for_figures_of_his_own_changes_nothing(reported):
     found = reported(rows("dense", "APP"))
     before = draw(found)
